@@ -1,0 +1,71 @@
+package mesh
+
+import (
+	"context"
+	"time"
+)
+
+// Node is what every node offers of itself.
+type Node interface {
+	// Status returns the node's state now.
+	Status(ctx context.Context) (Status, error)
+}
+
+// Status is a node's account of itself.
+type Status struct {
+	NodeID    string
+	Version   string
+	PID       int
+	DataDir   string
+	StartedAt time.Time
+	// Addresses maps "gateway", "control" and "discovery" to host:port, for those that listen.
+	Addresses map[string]string
+	// Ready is true when every role that runs here is ready.
+	Ready bool
+	// Roles are the parts that run here, in the order of their start.
+	Roles []RoleStatus
+	// Registry tells of the registry as this node sees it.
+	Registry RegistryStatus
+	// Table tells of the gateway's table; nil without a gateway.
+	Table *TableStatus
+	// Alarms are conditions that an operator should act on, each a sentence.
+	Alarms []Alarm
+}
+
+// RoleStatus is the state of one supervised part.
+type RoleStatus struct {
+	Name string
+	// State is "starting", "ready", "restarting", "stopping", "stopped" or "failed".
+	State string
+	// Since is when the state was entered.
+	Since time.Time
+	// Restarts counts how often the part was started again.
+	Restarts int
+	// Reason is why it last failed; empty if it never did.
+	Reason string
+}
+
+// RegistryStatus is the registry's size and age.
+type RegistryStatus struct {
+	Revision  Revision
+	Services  int
+	Instances int
+	Sessions  int
+	// Stale is true while the store cannot be reached.
+	Stale bool
+}
+
+// TableStatus is the gateway's table.
+type TableStatus struct {
+	Revision  Revision
+	Routes    int
+	Endpoints int
+	BuiltAt   time.Time
+}
+
+// Alarm is a condition that an operator should act on.
+type Alarm struct {
+	Code string
+	// Detail says what is the case, where, and what to do.
+	Detail string
+}
