@@ -1,0 +1,206 @@
+// Package gateway is the role that serves clients: it keeps a table of what discovery knows, and
+// forwards exchanges by it.
+//
+// # Concurrency
+//
+// A Gateway may be run again after Run has returned. Its methods are safe for concurrent use.
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/lifecycle"
+	"github.com/toska-mesh/toska-mesh/internal/signal/accesslog"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/listen"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/proxy"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/upstream"
+	"github.com/toska-mesh/toska-mesh/mesh"
+)
+
+// Config is what an operator may set.
+type Config struct {
+	// Prefix under which services are found; default /api/.
+	Prefix string
+	// Limits and Timeouts of clients.
+	Limits   http1.Limits
+	Timeouts http1.Timeouts
+	// PerTry bounds the wait for an endpoint's answer to begin; default 10 s.
+	PerTry time.Duration
+	// Wait is how long the gateway goes on accepting after its readiness is off; default 200 ms.
+	Wait time.Duration
+	// Grace is how long exchanges under way may take when the gateway stops; default 10 s.
+	Grace time.Duration
+}
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
+		Prefix: route.DefaultPrefix, Limits: http1.DefaultLimits(), Timeouts: http1.DefaultTimeouts(),
+		PerTry: 10 * time.Second, Wait: 200 * time.Millisecond, Grace: 10 * time.Second,
+	}
+}
+
+// Ports are what the gateway stands on.
+type Ports struct {
+	// Discovery tells of instances.
+	Discovery mesh.Discovery
+	// Listener is accepted on, and stays open: it belongs to the caller.
+	Listener net.Listener
+	// Internal answers the paths of the gateway's own.
+	Internal exchange.Handler
+	// AccessLog takes a line for each exchange; nil for none.
+	AccessLog *accesslog.Log
+	Log       *slog.Logger
+}
+
+// Gateway is the role.
+type Gateway struct {
+	cfg   Config
+	ports Ports
+	proxy *proxy.Proxy
+	table atomic.Pointer[route.Table]
+	ready atomic.Bool
+}
+
+// New returns a gateway. It starts nothing.
+func New(cfg Config, ports Ports) (*Gateway, error) {
+	prefix, err := route.NormalPrefix(cfg.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Prefix = prefix
+	g := &Gateway{cfg: cfg, ports: ports}
+	links := http1.DefaultLinkConfig()
+	g.proxy = proxy.New(proxy.Config{Table: g.table.Load, Internal: ports.Internal, Links: &links, PerTry: cfg.PerTry})
+	return g, nil
+}
+
+// Ready reports whether the gateway has a table and is not stopping.
+func (g *Gateway) Ready() bool { return g.ready.Load() }
+
+// Table returns the state of the current table; nil before the first.
+func (g *Gateway) Table() *mesh.TableStatus {
+	t := g.table.Load()
+	if t == nil {
+		return nil
+	}
+	services, endpoints := t.Upstreams()
+	return &mesh.TableStatus{Revision: t.Revision, Routes: services, Endpoints: endpoints, BuiltAt: t.BuiltAt}
+}
+
+// Run serves until ctx ends, then drains. ready is called once the first table is in force.
+func (g *Gateway) Run(ctx context.Context, ready func()) error {
+	defer g.ready.Store(false)
+	// The log and the sweep outlive the drain: exchanges end during it.
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	rear := lifecycle.NewGroup(behind, g.ports.Log)
+	if g.ports.AccessLog != nil {
+		rear.Go("access log", g.writeLog)
+	}
+	rear.Go("link sweep", g.sweep)
+
+	front := lifecycle.NewGroup(ctx, g.ports.Log)
+	front.Go("table", func(ctx context.Context) error { return g.follow(ctx, ready) })
+	front.Go("listener", g.serve)
+	front.Go("readiness", func(ctx context.Context) error {
+		<-ctx.Done()
+		g.ready.Store(false)
+		return nil
+	})
+	err := front.Wait()
+	stop()
+	if rearErr := rear.Wait(); err == nil {
+		err = rearErr
+	}
+	return err
+}
+
+func (g *Gateway) serve(ctx context.Context) error {
+	srv := listen.Server{
+		HTTP: &http1.Server{
+			Handler: g.proxy, Observer: g.observer(), Limits: g.cfg.Limits, Timeouts: g.cfg.Timeouts,
+			Buffers: http1.NewBuffers(g.cfg.Limits), Log: g.ports.Log, Scheme: "http",
+		},
+		Wait: g.cfg.Wait, Grace: g.cfg.Grace, Log: g.ports.Log,
+	}
+	return srv.Serve(ctx, g.ports.Listener)
+}
+
+// writeLog keeps the gateway serving when the log's disk fails: the lines are lost, and it says so.
+func (g *Gateway) writeLog(ctx context.Context) error {
+	for {
+		err := g.ports.AccessLog.Run(ctx)
+		if err == nil {
+			return nil
+		}
+		g.ports.Log.Error("access log write failed", "error", err, "dropped", g.ports.AccessLog.Dropped())
+		if !pause(ctx, time.Second) {
+			return nil
+		}
+	}
+}
+
+// follow builds a table from each snapshot. While discovery is away the last table stays in force.
+func (g *Gateway) follow(ctx context.Context, ready func()) error {
+	var since mesh.Revision
+	if t := g.table.Load(); t != nil {
+		since = t.Revision
+		g.ready.Store(true)
+		ready() // a table from before the role failed is as good as a new one
+	}
+	for ctx.Err() == nil {
+		for snap, err := range g.ports.Discovery.Watch(ctx, since) {
+			if err != nil {
+				g.ports.Log.Warn("discovery lost, last table stays in force", "revision", since, "error", err)
+				break
+			}
+			since = snap.Revision
+			g.swap(snap)
+			if !g.ready.Swap(true) {
+				ready()
+			}
+		}
+		if !pause(ctx, 250*time.Millisecond) {
+			break
+		}
+	}
+	return nil
+}
+
+// swap puts the table of a snapshot in force. Exchanges that matched in the old one go on with it.
+func (g *Gateway) swap(snap *mesh.Snapshot) {
+	prev := g.table.Load()
+	next := route.Build(prev, g.cfg.Prefix, snap, g.proxy.Open)
+	g.table.Store(next)
+	next.Abandoned(prev, upstream.Connections.Close)
+}
+
+// sweep closes links that nobody uses any more.
+func (g *Gateway) sweep(ctx context.Context) error {
+	for pause(ctx, 10*time.Second) {
+		if t := g.table.Load(); t != nil {
+			now := time.Now()
+			t.Each(func(e *upstream.Endpoint) { e.Connections.Sweep(now) })
+		}
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,210 @@
+// Package balance picks one of several endpoints: least request of two random choices, and smooth
+// weighted round robin.
+//
+// # Concurrency
+//
+// Pickers are safe for concurrent use. A picker is built for one set of endpoints and never changes
+// its mind about who they are; a changed set gets a new picker.
+package balance
+
+import (
+	"math/rand/v2"
+	"strings"
+	"sync"
+)
+
+// Strategy is how an upstream's endpoint is picked.
+type Strategy uint8
+
+const (
+	// LeastRequest picks, of two at random, the one with fewer requests in flight for its weight.
+	LeastRequest Strategy = iota
+	// RoundRobin picks in turn, by weight and evenly spread.
+	RoundRobin
+)
+
+// ParseStrategy reads a value of the metadata key lb_strategy, in the spellings that both of the
+// family's SDKs write, without case. ok is false for a word that names none of ours.
+func ParseStrategy(s string) (_ Strategy, ok bool) {
+	switch strings.ToLower(strings.ReplaceAll(s, "_", "")) {
+	case "roundrobin", "weightedroundrobin":
+		return RoundRobin, true
+	case "leastconnections", "leastrequest":
+		return LeastRequest, true
+	}
+	return LeastRequest, false
+}
+
+// Member is an endpoint as a picker sees it.
+type Member interface {
+	// Weight is 1 or more, and constant.
+	Weight() int
+	// InFlight is the number of requests that the endpoint is serving for us now.
+	InFlight() int64
+}
+
+// Tried remembers which members an exchange has tried. The zero value is none.
+type Tried struct {
+	n  int
+	at [8]int
+}
+
+// Add remembers the i-th member.
+func (t *Tried) Add(i int) {
+	if t.n < len(t.at) {
+		t.at[t.n] = i
+		t.n++
+	}
+}
+
+// Len returns how many are remembered.
+func (t *Tried) Len() int { return t.n }
+
+// Has reports whether the i-th member is remembered.
+func (t *Tried) Has(i int) bool {
+	for _, j := range t.at[:t.n] {
+		if i == j {
+			return true
+		}
+	}
+	return false
+}
+
+// Picker picks a member by its position.
+type Picker interface {
+	// Pick returns the position of a member that was not tried, or -1 when all were.
+	Pick(tried *Tried) int
+}
+
+// New returns a picker over the members.
+func New[M Member](s Strategy, members []M) Picker {
+	switch s {
+	case RoundRobin:
+		weights := make([]int, len(members))
+		for i, m := range members {
+			weights[i] = max(m.Weight(), 1)
+		}
+		return newRoundRobin(weights)
+	case LeastRequest:
+	}
+	return &leastRequest[M]{members: members}
+}
+
+// leastRequest is the power of two choices: with two looks it avoids the busiest as well as a look at
+// all would, and unlike that it does not send a whole burst to the one that looked best.
+type leastRequest[M Member] struct{ members []M }
+
+func (p *leastRequest[M]) Pick(tried *Tried) int {
+	n := len(p.members)
+	if n == 0 || tried.Len() >= n {
+		return -1
+	}
+	if tried.Len() > 0 {
+		return pickUntried(n, tried, rand.IntN(n))
+	}
+	if n == 1 {
+		return 0
+	}
+	r := rand.Uint64()
+	a := int(r >> 32 * uint64(n) >> 32)
+	b := int(r & (1<<32 - 1) * uint64(n-1) >> 32)
+	if b >= a {
+		b++
+	}
+	if lighter(p.members[b], p.members[a]) {
+		return b
+	}
+	return a
+}
+
+// lighter compares requests in flight per weight, counting the one to come.
+func lighter[M Member](x, y M) bool {
+	return (x.InFlight()+1)*int64(max(y.Weight(), 1)) < (y.InFlight()+1)*int64(max(x.Weight(), 1))
+}
+
+func pickUntried(n int, tried *Tried, from int) int {
+	for k := range n {
+		if i := (from + k) % n; !tried.Has(i) {
+			return i
+		}
+	}
+	return -1
+}
+
+// roundRobin gives each member its turns at even distances: of weight w, at (k+½)/w for k = 0, 1, …
+// A heap yields who is next, so memory does not grow with the weights.
+type roundRobin struct {
+	mu    sync.Mutex
+	turns []turn // guarded by mu; a heap
+	n     int
+}
+
+type turn struct {
+	at     float64
+	step   float64
+	member int
+}
+
+func newRoundRobin(weights []int) *roundRobin {
+	p := &roundRobin{n: len(weights), turns: make([]turn, len(weights))}
+	for i, w := range weights {
+		step := 1 / float64(w)
+		p.turns[i] = turn{at: step / 2, step: step, member: i}
+	}
+	for i := len(p.turns)/2 - 1; i >= 0; i-- {
+		p.down(i)
+	}
+	return p
+}
+
+func (p *roundRobin) Pick(tried *Tried) int {
+	if p.n == 0 || tried.Len() >= p.n {
+		return -1
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range p.n {
+		t := &p.turns[0]
+		i := t.member
+		if t.at > 1<<40 {
+			p.rebase()
+		}
+		t.at += t.step
+		p.down(0)
+		if !tried.Has(i) {
+			return i
+		}
+	}
+	return pickUntried(p.n, tried, 0)
+}
+
+// rebase keeps the turns small, where floating point is exact enough.
+func (p *roundRobin) rebase() {
+	base := p.turns[0].at
+	for i := range p.turns {
+		p.turns[i].at -= base
+	}
+}
+
+func (p *roundRobin) before(i, j int) bool {
+	if a, b := p.turns[i].at, p.turns[j].at; a != b {
+		return a < b
+	}
+	return p.turns[i].member < p.turns[j].member
+}
+
+func (p *roundRobin) down(i int) {
+	for {
+		least := i
+		for _, child := range [...]int{2*i + 1, 2*i + 2} {
+			if child < len(p.turns) && p.before(child, least) {
+				least = child
+			}
+		}
+		if least == i {
+			return
+		}
+		p.turns[i], p.turns[least] = p.turns[least], p.turns[i]
+		i = least
+	}
+}

@@ -1,0 +1,119 @@
+package exchange
+
+// Kind is what a field means to a proxy.
+type Kind uint8
+
+const (
+	// Plain fields pass end to end.
+	Plain Kind = iota
+	// Host and the framing fields are read by the parser and written anew.
+	Host
+	ContentLength
+	TransferEncoding
+	// Connection and what else is said to the next hop only (RFC 9110 section 7.6.1).
+	Connection
+	HopByHop
+	Upgrade
+	// TE and Trailer are said to the next hop, but their meaning is kept: trailers pass.
+	TE
+	Trailer
+	Expect
+	// Forwarding fields (X-Forwarded-*, Forwarded, X-Real-IP …) are ours to say; a stranger's are removed.
+	Forwarding
+	// Refused fields never pass: Proxy, X-Original-URL and every name with an underscore.
+	Refused
+	RequestID
+	TraceParent
+	TraceState
+	// Date is written anew into an answer that has none.
+	Date
+)
+
+// KindOf classifies a field name, compared without case. A name that only becomes one of those below
+// when '_' and '.' are taken for '-' is Refused: upstreams that map them together (CGI) cannot be fooled.
+func KindOf(name []byte) Kind {
+	if len(name) >= len(kinds) {
+		return plainUnlessUnderscore(name)
+	}
+	for i := range kinds[len(name)] {
+		k := &kinds[len(name)][i]
+		if !matches(name, k.name) {
+			continue
+		}
+		if EqualFold(name, k.name) {
+			return k.kind
+		}
+		return Refused
+	}
+	return plainUnlessUnderscore(name)
+}
+
+func matches(name []byte, want string) bool {
+	for i := range name {
+		if aliased[name[i]] != want[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func plainUnlessUnderscore(name []byte) Kind {
+	for _, c := range name {
+		if c == '_' {
+			return Refused
+		}
+	}
+	return Plain
+}
+
+type namedKind struct {
+	name string
+	kind Kind
+}
+
+// kinds is indexed by the length of the name.
+var kinds = func() (t [24][]namedKind) {
+	for _, k := range []namedKind{
+		{"host", Host},
+		{"content-length", ContentLength},
+		{"transfer-encoding", TransferEncoding},
+		{"connection", Connection},
+		{"keep-alive", HopByHop},
+		{"proxy-connection", HopByHop},
+		{"proxy-authenticate", HopByHop},
+		{"proxy-authorization", HopByHop},
+		{"http2-settings", HopByHop},
+		{"upgrade", Upgrade},
+		{"te", TE},
+		{"trailer", Trailer},
+		{"expect", Expect},
+		{"forwarded", Forwarding},
+		{"x-real-ip", Forwarding},
+		{"x-forwarded-by", Forwarding},
+		{"x-forwarded-for", Forwarding},
+		{"x-forwarded-host", Forwarding},
+		{"x-forwarded-port", Forwarding},
+		{"x-forwarded-proto", Forwarding},
+		{"x-forwarded-prefix", Forwarding},
+		{"x-forwarded-scheme", Forwarding},
+		{"x-forwarded-server", Forwarding},
+		{"x-forwarded-ssl", Forwarding},
+		{"x-original-url", Refused},
+		{"x-rewrite-url", Refused},
+		{"proxy", Refused},
+		{"x-request-id", RequestID},
+		{"traceparent", TraceParent},
+		{"tracestate", TraceState},
+		{"date", Date},
+	} {
+		t[len(k.name)] = append(t[len(k.name)], k)
+	}
+	return t
+}()
+
+// aliased lowers letters and maps '_' and '.' to '-'.
+var aliased = func() (t [256]byte) {
+	t = lower
+	t['_'], t['.'] = '-', '-'
+	return t
+}()

@@ -1,0 +1,57 @@
+package exchange
+
+import (
+	"net/http"
+	"strconv"
+)
+
+// Refuse answers with a problem for a client's own fault.
+func Refuse(x *Exchange, fault *ClientError) {
+	Problem(x, fault.Status, fault.Code, fault.Detail)
+}
+
+// Problem answers with an RFC 9457 problem document and records the code. After the answer has
+// started it can only record it. Details are our own words: nothing of the request is repeated.
+func Problem(x *Exchange, status int, code, detail string) {
+	x.Record.Code, x.Record.Reason = code, detail
+	if x.Answer.Started() {
+		return
+	}
+	x.Record.Status = status
+	b := make([]byte, 0, 256)
+	b = append(b, `{"type":"about:blank","title":"`...)
+	b = append(b, StatusText(status)...)
+	b = append(b, `","status":`...)
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(b, `,"code":"`...)
+	b = append(b, code...)
+	b = append(b, `","detail":`...)
+	b = strconv.AppendQuote(b, detail)
+	b = append(b, `,"requestId":"`...)
+	b = append(b, x.Request.ID...)
+	b = append(b, "\"}\n"...)
+	fields := problemFields
+	if status == http.StatusMethodNotAllowed {
+		fields = problemFieldsAllow
+	}
+	h := Head{Status: status, Fields: fields, Length: int64(len(b))}
+	if x.Answer.Start(&h) != nil || x.Answer.Write(b, true) != nil || x.Answer.End(nil) != nil {
+		x.Record.ClientGone = true
+	}
+}
+
+var problemFields = Fields{
+	{Name: []byte("Content-Type"), Value: []byte("application/problem+json")},
+	{Name: []byte("Cache-Control"), Value: []byte("no-store")},
+}
+
+var problemFieldsAllow = append(problemFields[:len(problemFields):len(problemFields)],
+	Field{Name: []byte("Allow"), Value: []byte("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")})
+
+// StatusText returns the standard reason phrase of a status, or "Status" for one that has none.
+func StatusText(status int) string {
+	if s := http.StatusText(status); s != "" {
+		return s
+	}
+	return "Status"
+}

@@ -1,0 +1,327 @@
+package http1
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
+)
+
+// Server is what all connections of a listener share. It is not modified once connections use it.
+type Server struct {
+	Handler  exchange.Handler
+	Observer exchange.Observer
+	Limits   Limits
+	Timeouts Timeouts
+	Buffers  *Buffers
+	Log      *slog.Logger
+	// Scheme of the listener: "http" or "https".
+	Scheme string
+	// PlainReads reads through net.Conn alone, as connections that have no descriptor are read.
+	PlainReads bool
+
+	sessions sync.Pool // of *session
+}
+
+// Conn is a client's connection. Between exchanges it is this struct and a blocked read, no more.
+type Conn struct {
+	srv    *Server
+	conn   net.Conn
+	src    source
+	write  deadline
+	client netip.AddrPort
+	state  atomic.Int32
+	// the session that serves the current exchange; nil in between
+	s *session
+}
+
+// The states of a connection. Only an idle one may be closed under it.
+const (
+	idle int32 = iota
+	active
+	closing
+)
+
+// session is what an exchange needs and an idle connection does not.
+type session struct {
+	x    exchange.Exchange
+	req  request
+	body body
+	ans  answer
+}
+
+// NewConn returns a connection that Serve will serve. It does not start anything.
+func NewConn(srv *Server, conn net.Conn) *Conn {
+	c := &Conn{srv: srv, conn: conn}
+	c.src = newSource(conn, srv.Buffers, srv.PlainReads)
+	c.write.set = conn.SetWriteDeadline
+	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return c
+}
+
+// Serve serves exchanges until the connection ends, and closes it. draining, once it reports true,
+// makes the exchange under way the last one.
+func (c *Conn) Serve(ctx context.Context, draining func() bool) {
+	defer c.close()
+	for c.serveOne(ctx, draining) {
+	}
+}
+
+// Drain closes the connection if it is idle. One that is serving ends after its exchange.
+func (c *Conn) Drain() {
+	if c.state.CompareAndSwap(idle, closing) {
+		// The read that waits returns; what it may have read by then is served.
+		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// Abort breaks the connection whatever it is doing.
+func (c *Conn) Abort() { _ = c.conn.Close() }
+
+func (c *Conn) close() {
+	c.src.release()
+	_ = c.conn.Close()
+}
+
+// serveOne serves one exchange and reports whether the connection may serve another.
+func (c *Conn) serveOne(ctx context.Context, draining func() bool) (keep bool) {
+	if len(c.src.pending()) == 0 {
+		if err := c.src.read.keep(time.Now(), c.srv.Timeouts.Idle); err != nil {
+			return false
+		}
+		if err := c.src.fill(); err != nil {
+			return false
+		}
+	}
+	if !c.state.CompareAndSwap(idle, active) {
+		// Drained in the moment the request came: it is served, and is the last. The deadline that
+		// Drain sets may come late, so this connection's reads go without.
+		c.src.read = deadline{set: func(time.Time) error { return nil }}
+		_ = c.conn.SetReadDeadline(time.Time{})
+	}
+	s := c.srv.session()
+	c.s = s
+	keep = c.exchange(ctx, s, draining)
+	c.s = nil
+	c.srv.sessions.Put(s)
+	c.src.unpin()
+	return keep && c.state.CompareAndSwap(active, idle)
+}
+
+func (srv *Server) session() *session {
+	if s, ok := srv.sessions.Get().(*session); ok {
+		return s
+	}
+	return &session{}
+}
+
+func (c *Conn) exchange(ctx context.Context, s *session, draining func() bool) (keep bool) {
+	s.req.reset()
+	s.x = exchange.Exchange{Body: exchange.NoBody{}, Answer: &s.ans}
+	s.ans.start(c, s)
+	err := c.readHead(&s.req)
+	s.x.Request = s.req.Request
+	c.identify(&s.x.Request)
+	s.ans.keep = err == nil && !s.req.close && !draining()
+	s.ans.oldClient = s.req.Minor == 0 && err == nil
+	s.ans.head = string(s.req.Method) == "HEAD"
+	if err != nil {
+		return c.refuse(s, err)
+	}
+	if s.body.start(&c.src, &s.req.framing, &c.srv.Limits, c.srv.Timeouts.Stall); s.req.Length != 0 {
+		s.x.Body = &s.body
+		if s.req.expect {
+			s.body.expecting = &s.ans
+		}
+	}
+	if !c.serve(ctx, s) || !s.ans.ended {
+		c.observe(s)
+		c.breakOff()
+		return false
+	}
+	c.observe(s)
+	return c.settle(s)
+}
+
+// readHead reads until a head is whole. A request that is broken off before its first line is whole
+// is not worth an answer.
+func (c *Conn) readHead(req *request) error {
+	timed := false
+	seen := 0
+	for {
+		p := c.src.pending()
+		if hasNewline(p[seen:]) || len(p) > c.srv.Limits.TargetBytes {
+			req.reset()
+			n, err := req.parse(p, &c.srv.Limits)
+			if err == nil && c.src.room() < spareBytes && req.Length != 0 && c.src.grow() {
+				continue // parse again: the slices must point into the new buffer
+			}
+			if err == nil {
+				c.src.pin(n)
+				return nil
+			}
+			if !errors.Is(err, errIncomplete) {
+				return err
+			}
+		}
+		seen = len(p)
+		if c.src.room() == 0 && !c.src.grow() {
+			return errHeadTooLong
+		}
+		if !timed {
+			// One deadline for the whole head: bytes that trickle in do not move it.
+			timed = true
+			c.src.read.until = time.Time{}
+			if err := c.src.read.keep(time.Now(), c.srv.Timeouts.Head); err != nil {
+				return exchange.ErrClientGone
+			}
+		}
+		if err := c.src.fill(); err != nil {
+			if isTimeout(err) {
+				return errHeadSlow
+			}
+			return exchange.ErrClientGone
+		}
+	}
+}
+
+var errHeadSlow = &exchange.ClientError{Status: 408, Code: exchange.CodeRequestTimeout, Detail: "the request's head took too long"}
+
+func hasNewline(p []byte) bool {
+	for i := len(p) - 1; i >= 0; i-- {
+		if p[i] == '\n' {
+			return true
+		}
+	}
+	return false
+}
+
+// identify gives the request its scheme, client, ids and time.
+func (c *Conn) identify(r *exchange.Request) {
+	r.Scheme = c.srv.Scheme
+	r.Client = c.client
+	r.Received = time.Now()
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		switch f.Kind {
+		case exchange.RequestID:
+			if len(r.ID) == 0 && saneID(f.Value) {
+				r.ID = f.Value
+			}
+		case exchange.TraceParent:
+			if t, ok := exchange.ParseTrace(f.Value); ok {
+				r.Trace, r.Traced = t, true
+			}
+		default:
+		}
+	}
+	if r.Traced {
+		r.Trace = r.Trace.Child()
+	} else {
+		r.Trace = exchange.NewTrace()
+	}
+	if len(r.ID) == 0 {
+		c.s.req.ID = r.Trace.AppendID(c.s.req.ID[:0])
+		r.ID = c.s.req.ID
+	}
+}
+
+// saneID takes a request id that is safe to log and to pass on.
+func saneID(b []byte) bool {
+	return len(b) > 0 && len(b) <= 128 && all(b, &hostOctet)
+}
+
+// serve runs the handler and contains its panic: that ends the exchange and nothing else.
+func (c *Conn) serve(ctx context.Context, s *session) (ok bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.x.Record.Code, s.x.Record.Reason = "TOSKA-INTERNAL", "panic while serving"
+			c.srv.Log.Error("panic in an exchange", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	c.srv.Handler.ServeExchange(ctx, &s.x)
+	return true
+}
+
+// refuse answers a request whose head cannot be served, and ends the connection.
+func (c *Conn) refuse(s *session, err error) bool {
+	var fault *exchange.ClientError
+	if !errors.As(err, &fault) {
+		if len(s.req.Method) > 0 || len(c.src.pending()) > 0 {
+			s.x.Record.ClientGone = true
+			c.observe(s)
+		}
+		return false
+	}
+	s.ans.keep = false
+	exchange.Refuse(&s.x, fault)
+	c.observe(s)
+	c.linger()
+	return false
+}
+
+func (c *Conn) observe(s *session) {
+	r := &s.x.Record
+	r.Done = time.Now()
+	r.BytesIn, r.BytesOut = s.body.count, s.ans.count
+	if r.Status == 0 && s.ans.started {
+		r.Status = s.ans.status
+	}
+	if c.srv.Observer != nil {
+		c.srv.Observer.Observe(&s.x)
+	}
+}
+
+// settle readies the connection for its next request, or ends it so that the client reads the whole
+// answer first.
+func (c *Conn) settle(s *session) bool {
+	if s.ans.tunneled {
+		return false
+	}
+	whole := s.x.Body == exchange.Body(exchange.NoBody{}) || s.body.finish()
+	if s.ans.keep && !whole && s.body.expecting == nil && s.body.err == nil {
+		whole = s.body.discard(lingerBytes)
+	}
+	if s.ans.keep && whole {
+		return true
+	}
+	c.linger()
+	return false
+}
+
+// linger closes in a way that does not take the answer from the client: a close with unread bytes
+// would send a reset (RFC 9112 section 9.6).
+func (c *Conn) linger() {
+	half, ok := c.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.src.base, c.src.r, c.src.w = 0, 0, 0
+	if err := c.conn.SetReadDeadline(time.Now().Add(lingerTime)); err != nil {
+		return
+	}
+	for left := lingerBytes; left > 0; {
+		if err := c.src.fill(); err != nil {
+			return
+		}
+		left -= len(c.src.pending())
+		c.src.consume(len(c.src.pending()))
+	}
+}
+
+// breakOff makes sure that the client cannot take a cut answer for a whole one.
+func (c *Conn) breakOff() {
+	if tcp, ok := c.conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+}

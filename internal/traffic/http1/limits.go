@@ -1,0 +1,49 @@
+package http1
+
+import "time"
+
+// Limits bound what a client may send. The zero value of a field means its default.
+type Limits struct {
+	// Fields in a head; default 100.
+	Fields int
+	// FieldBytes of one field line; default 16 KiB.
+	FieldBytes int
+	// HeadBytes of a whole head; default 64 KiB.
+	HeadBytes int
+	// TargetBytes of a request target; default 16 KiB.
+	TargetBytes int
+}
+
+// DefaultLimits returns the defaults.
+func DefaultLimits() Limits {
+	return Limits{Fields: 100, FieldBytes: 16 << 10, HeadBytes: 64 << 10, TargetBytes: 16 << 10}
+}
+
+// Timeouts bound how long a peer may keep us waiting. They fire at their value or up to a quarter
+// later: deadlines are pushed out only when a quarter is used up, not at each request.
+type Timeouts struct {
+	// Idle is how long a kept connection may wait for its next request; default 60 s.
+	Idle time.Duration
+	// Head is how long a head may take from its first byte; default 10 s.
+	Head time.Duration
+	// Stall is how long a body may make no progress in either direction; default 30 s.
+	Stall time.Duration
+}
+
+// DefaultTimeouts returns the defaults.
+func DefaultTimeouts() Timeouts {
+	return Timeouts{Idle: 60 * time.Second, Head: 10 * time.Second, Stall: 30 * time.Second}
+}
+
+const (
+	// chunkLineBytes bounds a chunk's size line with its extensions, and chunkExtensionBytes all
+	// extensions of one body together (CVE-2023-39326).
+	chunkLineBytes      = 4 << 10
+	chunkExtensionBytes = 16 << 10
+	// interimAnswers bounds the 1xx answers that an upstream may send before its final one.
+	interimAnswers = 16
+	// lingerBytes and lingerTime bound what is read and thrown away after an early answer, so that the
+	// client reads the answer and not a reset.
+	lingerBytes = 256 << 10
+	lingerTime  = 2 * time.Second
+)

@@ -1,0 +1,248 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// bufferBytes is the common buffer: a head and the front of a body, or a piece of a body.
+	bufferBytes = 16 << 10
+	// spareBytes is what must be free behind a head for its body; a fuller buffer is changed for a large one.
+	spareBytes = 4 << 10
+)
+
+// Buffers are the buffers that connections borrow while there is something to read or to write.
+type Buffers struct {
+	common sync.Pool
+	large  sync.Pool
+	bytes  int // of a large one
+}
+
+// NewBuffers returns an empty pool whose large buffers hold a head of the limit and some of a body.
+func NewBuffers(lim Limits) *Buffers {
+	return &Buffers{bytes: max(lim.HeadBytes, bufferBytes) + bufferBytes}
+}
+
+// Borrow returns a buffer of 16 KiB, of any length; give it back with Return.
+func (p *Buffers) Borrow() *[]byte { return p.get() }
+
+// Return takes back what Borrow gave.
+func (p *Buffers) Return(b *[]byte) { p.put(b) }
+
+func (p *Buffers) get() *[]byte {
+	if b, ok := p.common.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, bufferBytes)
+	return &b
+}
+
+func (p *Buffers) getLarge() *[]byte {
+	if b, ok := p.large.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, p.bytes)
+	return &b
+}
+
+func (p *Buffers) put(b *[]byte) {
+	*b = (*b)[:cap(*b)]
+	if len(*b) == bufferBytes {
+		p.common.Put(b)
+	} else {
+		p.large.Put(b)
+	}
+}
+
+// source reads a connection into a borrowed buffer. While nothing is buffered it holds none: it waits
+// for the connection to become readable first, and borrows then.
+type source struct {
+	conn    net.Conn
+	raw     syscall.RawConn // nil where only a read of one byte can wait
+	buffers *Buffers
+	buf     *[]byte
+	base    int // bytes before are pinned: a head's slices point there
+	r, w    int
+	read    deadline
+	// what the readable callback left behind
+	onReadable func(fd uintptr) bool
+	n          int
+	err        error
+	one        [1]byte
+}
+
+func newSource(conn net.Conn, buffers *Buffers, plain bool) source {
+	s := source{conn: conn, buffers: buffers}
+	s.read.set = conn.SetReadDeadline
+	if sc, ok := conn.(syscall.Conn); ok && !plain && rawReads {
+		if raw, err := sc.SyscallConn(); err == nil {
+			s.raw = raw
+		}
+	}
+	return s
+}
+
+// pending returns what is buffered and not consumed.
+func (s *source) pending() []byte {
+	if s.buf == nil {
+		return nil
+	}
+	return (*s.buf)[s.r:s.w]
+}
+
+// consume gives up the first n pending bytes. Their memory may be written again by the next fill.
+func (s *source) consume(n int) {
+	s.r += n
+	if s.r == s.w {
+		s.r, s.w = s.base, s.base
+	}
+}
+
+// pin keeps the first n bytes of the buffer as they are until unpin, and counts them as consumed.
+func (s *source) pin(n int) {
+	s.base = n
+	s.consume(n)
+}
+
+// unpin ends an exchange: what is left over moves to the front, an empty buffer goes back.
+func (s *source) unpin() {
+	s.base = 0
+	if s.buf == nil {
+		return
+	}
+	if s.r == s.w {
+		s.release()
+		return
+	}
+	s.w = copy(*s.buf, (*s.buf)[s.r:s.w])
+	s.r = 0
+}
+
+// release gives the buffer back with whatever is in it.
+func (s *source) release() {
+	if s.buf != nil {
+		s.buffers.put(s.buf)
+		s.buf = nil
+	}
+	s.base, s.r, s.w = 0, 0, 0
+}
+
+// room returns how many bytes a fill could read.
+func (s *source) room() int {
+	if s.buf == nil {
+		return bufferBytes
+	}
+	return len(*s.buf) - s.w
+}
+
+// grow changes the buffer for a large one. Slices into the old one must be made anew. It reports
+// whether it could.
+func (s *source) grow() bool {
+	if len(*s.buf) != bufferBytes {
+		return false
+	}
+	large := s.buffers.getLarge()
+	copy(*large, (*s.buf)[:s.w])
+	s.buffers.put(s.buf)
+	s.buf = large
+	return true
+}
+
+// fill reads at least one byte more. At the end of the stream it returns io.EOF.
+func (s *source) fill() error {
+	if s.buf == nil {
+		return s.fillFirst()
+	}
+	n, err := s.conn.Read((*s.buf)[s.w:])
+	s.w += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// fillFirst waits without a buffer.
+func (s *source) fillFirst() error {
+	if s.raw == nil {
+		n, err := s.conn.Read(s.one[:])
+		if n == 0 {
+			return err
+		}
+		s.buf = s.buffers.get()
+		(*s.buf)[0] = s.one[0]
+		s.w = 1
+		return nil
+	}
+	if s.onReadable == nil {
+		s.onReadable = s.readable // once a connection: a method value is an allocation
+	}
+	if err := s.raw.Read(s.onReadable); err != nil {
+		return err
+	}
+	if s.err != nil {
+		return s.err
+	}
+	if s.n == 0 {
+		return io.EOF
+	}
+	s.w = s.n
+	return nil
+}
+
+// readable runs when the connection may have bytes. It borrows a buffer only for as long as there are.
+func (s *source) readable(fd uintptr) bool {
+	buf := s.buffers.get()
+	for {
+		s.n, s.err = rawRead(fd, *buf)
+		if !errors.Is(s.err, syscall.EINTR) {
+			break
+		}
+	}
+	if s.n > 0 && s.err == nil {
+		s.buf = buf
+		return true
+	}
+	s.buffers.put(buf)
+	return !wouldBlock(s.err)
+}
+
+// deadline pushes a connection's deadline out lazily: setting it costs more than looking at it.
+type deadline struct {
+	set   func(time.Time) error
+	until time.Time
+}
+
+// keep makes the deadline fire between d and a quarter more than d after now. Zero means never.
+func (d *deadline) keep(now time.Time, after time.Duration) error {
+	if after <= 0 {
+		return d.clear()
+	}
+	if left := d.until.Sub(now); left >= after && left <= after+after/4 {
+		return nil
+	}
+	d.until = now.Add(after + after/4)
+	return d.set(d.until)
+}
+
+// clear takes the deadline away.
+func (d *deadline) clear() error {
+	if d.until.IsZero() {
+		return nil
+	}
+	d.until = time.Time{}
+	return d.set(time.Time{})
+}
+
+// slide moves what is pending down to the pinned bytes, to make room behind it.
+func (s *source) slide() {
+	s.w = s.base + copy((*s.buf)[s.base:], (*s.buf)[s.r:s.w])
+	s.r = s.base
+}

@@ -1,0 +1,332 @@
+package proxy_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/listen"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/proxy"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
+	"github.com/toska-mesh/toska-mesh/mesh"
+)
+
+// rig is a gateway's data plane on a real listener, before a service "svc" of the given endpoints.
+type rig struct {
+	t       testing.TB
+	addr    string
+	records chan exchange.Record
+	table   *route.Table
+	server  *listen.Server
+	stop    context.CancelFunc
+	stopped chan struct{}
+}
+
+type rigConfig struct {
+	plain    bool
+	perTry   time.Duration
+	timeouts http1.Timeouts
+	prefix   string
+	metadata map[string]string
+}
+
+func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
+	t.Helper()
+	r := &rig{t: t, records: make(chan exchange.Record, 4096), stopped: make(chan struct{})}
+	links := http1.DefaultLinkConfig()
+	links.PlainReads = cfg.plain
+	links.Connect = 500 * time.Millisecond
+	p := proxy.New(proxy.Config{Table: func() *route.Table { return r.table }, Internal: internalOK{}, Links: &links, PerTry: cfg.perTry})
+	snap := &mesh.Snapshot{Revision: mesh.Revision{Epoch: 1, Number: 1}, Services: map[string][]*mesh.Instance{}}
+	for i, ep := range endpoints {
+		host, port := splitHostPort(t, ep)
+		snap.Services["svc"] = append(snap.Services["svc"], &mesh.Instance{
+			ID: fmt.Sprintf("svc-%d", i), Service: "Svc", Address: host, Port: port, Metadata: cfg.metadata,
+		})
+	}
+	if cfg.prefix == "" {
+		cfg.prefix = route.DefaultPrefix
+	}
+	r.table = route.Build(nil, cfg.prefix, snap, p.Open)
+	if cfg.timeouts == (http1.Timeouts{}) {
+		cfg.timeouts = http1.DefaultTimeouts()
+	}
+	log := slog.New(slog.NewTextHandler(testWriter{t}, nil))
+	r.server = &listen.Server{
+		HTTP: &http1.Server{
+			Handler: p, Observer: r, Limits: http1.DefaultLimits(), Timeouts: cfg.timeouts,
+			Buffers: http1.NewBuffers(http1.DefaultLimits()), Log: log, Scheme: "http", PlainReads: cfg.plain,
+		},
+		Grace: 2 * time.Second, Log: log,
+	}
+	ln := listenLocal(t)
+	r.addr = ln.Addr().String()
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	go func() {
+		defer close(r.stopped)
+		if err := r.server.Serve(ctx, ln); err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-r.stopped
+		_ = ln.Close()
+	})
+	return r
+}
+
+func (r *rig) Observe(x *exchange.Exchange) { r.records <- x.Record }
+
+// record returns what the gateway noted of the next exchange that ended.
+func (r *rig) record() exchange.Record {
+	r.t.Helper()
+	select {
+	case rec := <-r.records:
+		return rec
+	case <-time.After(5 * time.Second):
+		r.t.Fatal("no exchange ended within 5 s")
+		return exchange.Record{}
+	}
+}
+
+func (r *rig) dial() net.Conn {
+	r.t.Helper()
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = c.Close() })
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		r.t.Fatal(err)
+	}
+	return c
+}
+
+// send writes raw bytes on a new connection and reads everything until the gateway closes it.
+func (r *rig) send(raw string) string {
+	r.t.Helper()
+	c := r.dial()
+	if _, err := io.WriteString(c, raw); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		r.t.Fatal(err)
+	}
+	b, err := io.ReadAll(c)
+	if err != nil && len(b) == 0 {
+		r.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// answers reads n answers off a connection.
+func answers(t testing.TB, c net.Conn, method string, n int) []*http.Response {
+	t.Helper()
+	br := bufio.NewReader(c)
+	var out []*http.Response
+	for range n {
+		resp, err := http.ReadResponse(br, &http.Request{Method: method})
+		if err != nil {
+			t.Fatalf("answer %d: %v", len(out)+1, err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatalf("answer %d: body: %v", len(out)+1, err)
+		}
+		_ = resp.Body.Close()
+		resp.Body = io.NopCloser(strings.NewReader(string(body)))
+		out = append(out, resp)
+	}
+	return out
+}
+
+type internalOK struct{}
+
+func (internalOK) ServeExchange(_ context.Context, x *exchange.Exchange) {
+	h := exchange.Head{Status: 200, Length: 2}
+	_ = x.Answer.Start(&h)
+	_ = x.Answer.Write([]byte("ok"), true)
+	_ = x.Answer.End(nil)
+}
+
+// recorder is an upstream that keeps the raw bytes of each request that it saw and answers with what
+// it was told to.
+type recorder struct {
+	addr string
+
+	mu       sync.Mutex
+	requests []string
+	conns    int
+	answer   func(n int, head string) string
+}
+
+// newRecorder answers every request with the given raw answer, or 200 with the body "ok".
+func newRecorder(t testing.TB, answer string) *recorder {
+	t.Helper()
+	if answer == "" {
+		answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	}
+	return newRecorderFunc(t, func(int, string) string { return answer })
+}
+
+// newRecorderFunc asks for the answer with the number of the request and its head. An empty one closes
+// the connection; one that ends with "<close>" is sent without that and then closed.
+func newRecorderFunc(t testing.TB, answer func(n int, head string) string) *recorder {
+	t.Helper()
+	rec := &recorder{answer: answer}
+	ln := listenLocal(t)
+	rec.addr = ln.Addr().String()
+	var wg sync.WaitGroup
+	open := map[net.Conn]bool{}
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			rec.mu.Lock()
+			rec.conns++
+			open[c] = true
+			rec.mu.Unlock()
+			wg.Go(func() {
+				defer func() {
+					rec.mu.Lock()
+					delete(open, c)
+					rec.mu.Unlock()
+					_ = c.Close()
+				}()
+				rec.serve(c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		rec.mu.Lock()
+		for c := range open {
+			_ = c.Close()
+		}
+		rec.mu.Unlock()
+		wg.Wait()
+	})
+	return rec
+}
+
+func (rec *recorder) serve(c net.Conn) {
+	br := bufio.NewReader(c)
+	for {
+		head, body, ok := readRaw(br)
+		rec.mu.Lock()
+		if head != "" {
+			rec.requests = append(rec.requests, head+body)
+		}
+		n := len(rec.requests)
+		rec.mu.Unlock()
+		if !ok {
+			return
+		}
+		answer := rec.answer(n, head)
+		text, closing := strings.CutSuffix(answer, "<close>")
+		if _, err := io.WriteString(c, text); err != nil || closing || answer == "" {
+			return
+		}
+	}
+}
+
+// readRaw reads one request as it came: the head with its empty line, and the body still encoded.
+func readRaw(br *bufio.Reader) (head, body string, ok bool) {
+	var b strings.Builder
+	length, chunked := 0, false
+	for {
+		line, err := br.ReadString('\n')
+		b.WriteString(line)
+		if err != nil {
+			return b.String(), "", false
+		}
+		if line == "\r\n" {
+			break
+		}
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		switch strings.ToLower(name) {
+		case "content-length":
+			_, _ = fmt.Sscan(value, &length)
+		case "transfer-encoding":
+			chunked = true
+		}
+	}
+	var bb strings.Builder
+	if chunked {
+		for !strings.HasSuffix(bb.String(), "0\r\n\r\n") {
+			c, err := br.ReadByte()
+			if err != nil {
+				return b.String(), bb.String(), false
+			}
+			bb.WriteByte(c)
+		}
+		return b.String(), bb.String(), true
+	}
+	p := make([]byte, length)
+	n, err := io.ReadFull(br, p)
+	return b.String(), string(p[:n]), err == nil
+}
+
+// saw returns the requests that the upstream saw.
+func (rec *recorder) saw() []string {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return append([]string(nil), rec.requests...)
+}
+
+func (rec *recorder) connections() int {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return rec.conns
+}
+
+func listenLocal(t testing.TB) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func splitHostPort(t testing.TB, hostPort string) (string, int) {
+	t.Helper()
+	host, portText, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := 0
+	if _, err := fmt.Sscan(portText, &port); err != nil {
+		t.Fatal(err)
+	}
+	return host, port
+}
+
+func statusOf(answer string) int {
+	n := 0
+	if len(answer) > 12 {
+		_, _ = fmt.Sscan(answer[9:12], &n)
+	}
+	return n
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}

@@ -1,0 +1,125 @@
+package proxy
+
+import (
+	"sync"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
+)
+
+// send writes the request. What of the body has arrived goes with the head, in one write; if that is
+// not all, the rest goes in an upload beside the wait for the answer, which may come early.
+func (a *attempt) send(link *http1.Link) (*upload, error) {
+	r := &a.x.Request
+	buffer := a.p.cfg.Links.Buffers.Borrow()
+	defer a.p.cfg.Links.Buffers.Return(buffer)
+	fwd := http1.Forward{Path: a.m.Path, Host: a.endpoint.Addr, Prefix: a.m.Prefix}
+	head := http1.AppendRequest((*buffer)[:0], r, &fwd)
+	piece, whole := a.x.Body.Buffered()
+	if whole && len(head)+len(piece) <= cap(head) {
+		return nil, link.Send(append(head, piece...))
+	}
+	if err := link.Send(head); err != nil {
+		return nil, err
+	}
+	if whole {
+		return nil, link.Send(piece)
+	}
+	up := &upload{body: a.x.Body, link: link, chunked: r.Length == exchange.Unknown, buffers: a.p.cfg.Links.Buffers}
+	up.done.Add(1)
+	go up.run()
+	return up, nil
+}
+
+// upload sends a body on while the answer is awaited.
+type upload struct {
+	body    exchange.Body
+	link    *http1.Link
+	chunked bool
+	buffers *http1.Buffers
+	done    sync.WaitGroup
+
+	// after done
+	fault error // the client's: malformed, too slow, gone
+	whole bool  // all was sent
+}
+
+func (u *upload) run() {
+	defer u.done.Done()
+	for {
+		p, err := u.body.Next()
+		if isEOF(err) {
+			u.whole = u.finish() == nil
+			return
+		}
+		if err != nil {
+			u.fault = clientSide(err)
+			u.link.Interrupt() // the endpoint must not wait for what never comes, nor we for it
+			return
+		}
+		if err := u.piece(p); err != nil {
+			return // the endpoint may have answered early and closed: the answer will tell
+		}
+	}
+}
+
+func (u *upload) piece(p []byte) error {
+	if !u.chunked {
+		return u.link.Send(p)
+	}
+	buffer := u.buffers.Borrow()
+	defer u.buffers.Return(buffer)
+	b := http1.AppendChunk((*buffer)[:0], len(p))
+	if len(b)+len(p)+2 <= cap(b) {
+		b = append(b, p...)
+		return u.link.Send(append(b, '\r', '\n'))
+	}
+	if err := u.link.Send(b); err != nil {
+		return err
+	}
+	if err := u.link.Send(p); err != nil {
+		return err
+	}
+	return u.link.Send([]byte("\r\n"))
+}
+
+func (u *upload) finish() error {
+	if !u.chunked {
+		return nil
+	}
+	return u.link.Send(http1.AppendLastChunk(nil, u.body.Trailers()))
+}
+
+// settleTime is how long an upload may go on after its answer was complete: an endpoint that read
+// everything answers a moment before we have noted that everything was sent.
+const settleTime = 50 * time.Millisecond
+
+// settle ends the upload after the answer, and reports whether all was sent.
+func (u *upload) settle() bool {
+	t := time.AfterFunc(settleTime, u.interrupt)
+	u.done.Wait()
+	t.Stop()
+	return u.whole
+}
+
+// stop ends the upload at once.
+func (u *upload) stop() {
+	u.interrupt()
+	u.done.Wait()
+}
+
+func (u *upload) interrupt() {
+	u.body.Stop()
+	u.link.Interrupt()
+}
+
+// clientSide turns whatever broke the client's stream into a fault of the client.
+func clientSide(err error) error {
+	if isTimeout(err) {
+		return errBodySlow
+	}
+	return err
+}
+
+var errBodySlow = &exchange.ClientError{Status: 408, Code: exchange.CodeRequestTimeout, Detail: "the request's body made no progress"}
