@@ -1,0 +1,104 @@
+// Package app puts a node together: which roles run, on which store, behind which listeners.
+//
+// # Concurrency
+//
+// An App is run once. Its methods are safe for concurrent use.
+package app
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
+	"github.com/toska-mesh/toska-mesh/mesh"
+)
+
+// The roles that exist. RoleAll stands for all of them.
+const (
+	RoleAll       = "all"
+	RoleDiscovery = "discovery"
+	RoleGateway   = "gateway"
+)
+
+// Config is what an operator decides about a node.
+type Config struct {
+	// DataDir is the data directory, made if it is not there; default ./toska-data.
+	DataDir string
+	// Roles that run here; default all.
+	Roles []string
+	// ListenGateway, ListenControl and ListenDiscovery are host:port; port 0 takes a free one.
+	ListenGateway   string
+	ListenControl   string
+	ListenDiscovery string
+	// AccessLog is "-" for Stdout, "off", or the path of a file that is appended to.
+	AccessLog string
+	// ReadyFile is written when the node is ready; empty for none.
+	ReadyFile string
+	// RoutePrefix is where services are found; default /api/.
+	RoutePrefix string
+	// Version of this program.
+	Version string
+	// Log takes what an operator should know.
+	Log *slog.Logger
+	// Stdout takes the access log if AccessLog says so.
+	Stdout io.Writer
+	// Wrap, if not nil, stands around the Run of each unit: tests make roles fail with it.
+	Wrap func(unit string, run func(ctx context.Context, ready func()) error) func(ctx context.Context, ready func()) error
+}
+
+// DefaultConfig returns the defaults: everything, on loopback, logged nowhere.
+func DefaultConfig() Config {
+	return Config{
+		DataDir: "toska-data", Roles: []string{RoleAll},
+		ListenGateway: "127.0.0.1:5000", ListenControl: "127.0.0.1:5010", ListenDiscovery: "127.0.0.1:8080",
+		AccessLog: "-", RoutePrefix: route.DefaultPrefix, Version: "dev",
+		Log: slog.New(slog.DiscardHandler), Stdout: io.Discard,
+	}
+}
+
+// Validate names every field that is wrong.
+func (c *Config) Validate() error {
+	var fields []mesh.FieldError
+	bad := func(field, problem string) {
+		fields = append(fields, mesh.FieldError{Field: field, Problem: problem})
+	}
+	for _, r := range c.Roles {
+		if r != RoleAll && r != RoleDiscovery && r != RoleGateway {
+			bad("roles", "there is no role "+r+"; there are all, discovery, gateway")
+		}
+	}
+	if len(c.Roles) == 0 {
+		bad("roles", "no role is given; all is the default")
+	}
+	if c.runs(RoleGateway) && !c.runs(RoleDiscovery) {
+		bad("roles", "the gateway needs discovery, which does not run here, and nodes cannot talk to each other yet; add discovery")
+	}
+	if _, err := route.NormalPrefix(c.RoutePrefix); err != nil {
+		bad("route-prefix", err.Error())
+	}
+	if c.DataDir == "" {
+		bad("data", "is empty; name a directory")
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	return &mesh.Error{Kind: mesh.ErrInvalid, Code: mesh.CodeInvalid, Detail: "the configuration is wrong", Fields: fields}
+}
+
+func (c *Config) runs(role string) bool {
+	return slices.Contains(c.Roles, RoleAll) || slices.Contains(c.Roles, role)
+}
+
+// ParseRoles reads a comma-separated list.
+func ParseRoles(s string) []string {
+	var roles []string
+	for r := range strings.SplitSeq(s, ",") {
+		if r = strings.TrimSpace(r); r != "" {
+			roles = append(roles, r)
+		}
+	}
+	return roles
+}

@@ -1,0 +1,140 @@
+// Command bars measures what the project promises, and prints each figure beside its bar.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/test/node"
+)
+
+// bar is one thing that is measured. It prints its figures through the report.
+type bar struct {
+	name string
+	what string
+	run  func(ctx context.Context, r *report) error
+}
+
+func bars() []bar {
+	return []bar{
+		{"disk", "the disk's own fsync", measureDisk},
+		{"start", "start to ready, memory and CPU of an idle node, stop", measureStart},
+		{"register", "registration to routable", measureRegister},
+		{"sessions", "1,000 instances that renew", measureSessions},
+		{"crash", "kill -9 of one of three programs under load", measureCrash},
+		{"restart", "kill -9 of the node under load", measureRestart},
+		{"websocket", "open WebSockets through unrelated registrations", measureWebSockets},
+		{"build", "go build with an empty build cache", measureBuild},
+		{"gateway", "CPU per request beside nginx", measureGateway},
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, names []string) error {
+	all := bars()
+	if slices.Contains(names, "-h") {
+		for _, b := range all {
+			fmt.Printf("%-10s %s\n", b.name, b.what)
+		}
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "toska-bars-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	r := &report{dir: dir}
+	if r.bin, err = node.Build(ctx, dir); err != nil {
+		return err
+	}
+	if r.service, err = node.BuildPackage(ctx, dir, "github.com/toska-mesh/toska-mesh/test/service"); err != nil {
+		return err
+	}
+	for _, b := range all {
+		if len(names) > 0 && !slices.Contains(names, b.name) {
+			continue
+		}
+		fmt.Printf("\n%s: %s\n", b.name, b.what)
+		if err := b.run(ctx, r); err != nil {
+			r.failed++
+			fmt.Printf("  FAILED   %v\n", err)
+		}
+	}
+	fmt.Printf("\n%d within their bar, %d missed or failed\n", r.passed, r.failed)
+	if r.failed > 0 {
+		return fmt.Errorf("%d bars are missed", r.failed)
+	}
+	return nil
+}
+
+// report prints figures and counts which kept their bar.
+type report struct {
+	dir     string
+	bin     string
+	service string
+	passed  int
+	failed  int
+	nodes   int
+}
+
+// atMost prints a figure that must not be above a bar.
+func (r *report) atMost(what string, got, bar float64, unit, goal string) {
+	verdict := "ok"
+	if got > bar {
+		verdict = "MISSED"
+		r.failed++
+	} else {
+		r.passed++
+	}
+	if goal != "" {
+		goal = ", goal " + goal
+	}
+	fmt.Printf("  %-8s %-58s %10.2f %-6s bar %g%s\n", verdict, what, got, unit, bar, goal)
+}
+
+func (r *report) note(format string, args ...any) {
+	fmt.Printf("  %-8s %s\n", "", fmt.Sprintf(format, args...))
+}
+
+// up starts a node in a directory of its own.
+func (r *report) up(ctx context.Context, args ...string) (*node.Node, string, error) {
+	r.nodes++
+	dir := filepath.Join(r.dir, fmt.Sprintf("node%d", r.nodes))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, "", err
+	}
+	n, err := node.Up(ctx, r.bin, dir, nil, append([]string{"--access-log", "off"}, args...)...)
+	return n, dir, err
+}
+
+func median(v []float64) float64 { return percentile(v, 50) }
+
+func percentile(v []float64, p float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(v))
+	return s[min(int(p/100*float64(len(s))), len(s)-1)]
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// tail is the end of a program's output, for a failure's message.
+func tail(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(len(lines)-8, 0):], "\n")
+}
