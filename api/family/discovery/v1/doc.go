@@ -1,0 +1,2 @@
+// Package familyv1 holds the messages of the family's discovery.proto.
+package familyv1

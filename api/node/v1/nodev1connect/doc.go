@@ -1,0 +1,2 @@
+// Package nodev1connect holds client and handler of the service of node.proto.
+package nodev1connect
