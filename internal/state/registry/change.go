@@ -1,0 +1,275 @@
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/trust/identity"
+	"github.com/toska-mesh/toska-mesh/mesh"
+)
+
+// maxTries is how often a change is tried again that lost against another one.
+const maxTries = 16
+
+// Register adds an instance, or a new incarnation of one, under a Leased or Permanent lifetime. It
+// returns when the change is durable and in the local snapshot.
+func (r *Registry) Register(ctx context.Context, reg mesh.Registration) (mesh.Instance, error) {
+	if reg.Lifetime == mesh.Held {
+		fields := append(wrongFields(reg, r.cfg.Names), mesh.FieldError{Field: "lifetime",
+			Problem: "held needs a session (open one), or choose leased or permanent"})
+		return mesh.Instance{}, invalid(reg, fields)
+	}
+	inst, err := r.register(ctx, reg)
+	if err != nil {
+		return mesh.Instance{}, err
+	}
+	return *inst, nil
+}
+
+// register writes a new incarnation.
+func (r *Registry) register(ctx context.Context, reg mesh.Registration) (*mesh.Instance, error) {
+	caller := identity.FromContext(ctx)
+	rec, err := r.admit(caller, reg)
+	if err != nil {
+		return nil, err
+	}
+	for range maxTries {
+		number, err := r.claim(caller, rec.ID)
+		if err != nil {
+			return nil, err
+		}
+		rev, err := r.write(ctx, rec, number, Entry{What: DidRegister, Who: whoCalls(caller, r.cfg.NodeID)})
+		switch {
+		case err == nil:
+			r.reach(ctx, rev)
+			rec.Incarnation = rev.Number
+			r.log.Debug("instance registered", slog.String("service", rec.Service),
+				slog.String("instance", rec.ID), slog.String("revision", rev.String()))
+			return rec.instance(r.cfg.NodeID, rev), nil
+		case !errors.Is(err, mesh.ErrConflict):
+			return nil, fmt.Errorf("register %s: %w", rec.ID, err)
+		case !r.moved(ctx, rec.ID, number):
+			return nil, contended(ctx, rec.ID)
+		}
+	}
+	return nil, contended(ctx, rec.ID)
+}
+
+// admit checks a registration and returns the record to write for it.
+func (r *Registry) admit(caller identity.Caller, reg mesh.Registration) (Record, error) {
+	fields := wrongFields(reg, r.cfg.Names)
+	address, loopback := place(reg.Address, caller.Addr, r.cfg.NodeID)
+	if r.cfg.OwnListeners != nil && ownListener(r.cfg.OwnListeners(), address, reg.Port, r.cfg.NodeID) {
+		fields = append(fields, mesh.FieldError{Field: "port", Problem: fmt.Sprintf(
+			"%d at this address is a listener of this node itself, which would send requests in a circle", reg.Port)})
+	}
+	if err := invalid(reg, fields); err != nil {
+		return Record{}, err
+	}
+	rec := Record{
+		ID: reg.ID, Service: reg.Service, Address: address, Loopback: loopback, Port: reg.Port,
+		Metadata: maps.Clone(reg.Metadata), Check: clampCheck(reg.Check), Lifetime: reg.Lifetime,
+		Registrar: caller.Role.String(), Node: r.cfg.NodeID, RegisteredAt: time.Now().UTC(),
+	}
+	if rec.ID == "" {
+		rec.ID = newID(reg.Service)
+	}
+	if reg.InitiallyFailing {
+		rec.Health = mesh.Failing
+	}
+	if reg.Lifetime == mesh.Leased {
+		rec.TTL = reg.TTL
+	}
+	return rec, nil
+}
+
+// newID makes an id that begins with the service's name, for people.
+func newID(service string) string {
+	const most = 100
+	name := mesh.ServiceKey(service)
+	return name[:min(len(name), most)] + "-" + strings.ToLower(rand.Text()[:12])
+}
+
+// claim returns the condition for writing a new incarnation of id, if the caller may.
+func (r *Registry) claim(caller identity.Caller, id string) (number uint64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.running {
+		return 0, notRunning()
+	}
+	if d, ok := r.damaged[keyOf(id)]; ok {
+		return d.number, nil
+	}
+	e := r.entries[id]
+	if e == nil {
+		return 0, nil
+	}
+	if !caller.MayChange(e.rec.Registrar) {
+		return 0, forbidden(id, e.rec.Registrar)
+	}
+	return e.number, nil
+}
+
+// find returns the entry that ref names, if the caller may change it.
+func (r *Registry) find(caller identity.Caller, ref mesh.Ref) (*entry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.findLocked(caller, ref)
+}
+
+func (r *Registry) findLocked(caller identity.Caller, ref mesh.Ref) (*entry, error) {
+	if !r.running {
+		return nil, notRunning()
+	}
+	e := r.entries[ref.ID]
+	if e == nil {
+		return nil, gone(ref.ID)
+	}
+	if !caller.MayChange(e.rec.Registrar) {
+		return nil, forbidden(ref.ID, e.rec.Registrar)
+	}
+	if ref.Incarnation != 0 && ref.Incarnation != e.rec.Incarnation {
+		return nil, stale(ref.ID)
+	}
+	return e, nil
+}
+
+// edit changes a copy of a record, or returns false to leave it as it is.
+type edit func(*Record) bool
+
+// change applies fn to the record that ref names, and returns when it is durable and in the local
+// snapshot. A nil fn removes the record.
+func (r *Registry) change(ctx context.Context, caller identity.Caller, ref mesh.Ref, je Entry, fn edit) error {
+	je.Who = whoCalls(caller, r.cfg.NodeID)
+	for range maxTries {
+		e, err := r.find(caller, ref)
+		if err != nil {
+			return err
+		}
+		var rev mesh.Revision
+		rec := e.rec
+		switch {
+		case fn == nil:
+			rev, err = r.remove(ctx, rec, e.number, je)
+		case fn(&rec):
+			rev, err = r.write(ctx, rec, e.number, je)
+		default:
+			return nil
+		}
+		switch {
+		case err == nil:
+			r.reach(ctx, rev)
+			return nil
+		case !errors.Is(err, mesh.ErrConflict):
+			return fmt.Errorf("%s %s: %w", je.What, ref.ID, err)
+		case !r.moved(ctx, ref.ID, e.number):
+			return contended(ctx, ref.ID)
+		}
+	}
+	return contended(ctx, ref.ID)
+}
+
+// write commits one record and its journal entry.
+func (r *Registry) write(ctx context.Context, rec Record, number uint64, je Entry) (mesh.Revision, error) {
+	data, err := Encode(rec)
+	if err != nil {
+		return mesh.Revision{}, err
+	}
+	return r.commitOne(ctx, Write{Key: keyOf(rec.ID), Data: data, If: number}, rec, je)
+}
+
+// remove deletes one record.
+func (r *Registry) remove(ctx context.Context, rec Record, number uint64, je Entry) (mesh.Revision, error) {
+	return r.commitOne(ctx, Write{Key: keyOf(rec.ID), If: number}, rec, je)
+}
+
+func (r *Registry) commitOne(ctx context.Context, w Write, rec Record, je Entry) (mesh.Revision, error) {
+	je.At, je.Service, je.ID = time.Now().UTC(), rec.Service, rec.ID
+	return r.store.Commit(ctx, Txn{Writes: []Write{w}, Journal: je.encode()})
+}
+
+// moved waits until the mirror has another value of id than the one with the given number.
+func (r *Registry) moved(ctx context.Context, id string, number uint64) bool {
+	return r.await(ctx, func(*view) bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		now := uint64(0)
+		if e := r.entries[id]; e != nil {
+			now = e.number
+		} else if d, ok := r.damaged[keyOf(id)]; ok {
+			now = d.number
+		}
+		return now != number || !r.running
+	})
+}
+
+// Report renews, and changes the verdict if it differs.
+func (r *Registry) Report(ctx context.Context, ref mesh.Ref, rep mesh.Report) error {
+	return r.report(ctx, identity.FromContext(ctx), ref, rep)
+}
+
+func (r *Registry) report(ctx context.Context, caller identity.Caller, ref mesh.Ref, rep mesh.Report) error {
+	if rep.Health > mesh.Failing {
+		return &mesh.Error{Kind: mesh.ErrInvalid, Code: mesh.CodeInvalid, Detail: "the report on " + shorten(ref.ID) + " is not valid",
+			Fields: []mesh.FieldError{{Field: "health", Problem: rep.Health.String() + " cannot be reported; say passing, degraded or failing"}}}
+	}
+	if _, err := r.hear(caller, ref); err != nil {
+		return err
+	}
+	je := Entry{What: DidVerdict, Why: "reported " + rep.Health.String()}
+	return r.change(ctx, caller, ref, je, func(rec *Record) bool {
+		if rec.Health == rep.Health && !rec.Verdict.soft() {
+			return false
+		}
+		rec.setHealth(rep.Health, ByReport, cutOutput(rep.Output), time.Now().UTC())
+		return true
+	})
+}
+
+// Drain takes the instance out of rotation and leaves it registered.
+func (r *Registry) Drain(ctx context.Context, ref mesh.Ref) error {
+	return r.change(ctx, identity.FromContext(ctx), ref, Entry{What: DidDrain, Why: "request"}, func(rec *Record) bool {
+		was := rec.Draining
+		rec.Draining = true
+		return !was
+	})
+}
+
+// Deregister removes the instance for good.
+func (r *Registry) Deregister(ctx context.Context, ref mesh.Ref) error {
+	return r.change(ctx, identity.FromContext(ctx), ref, Entry{What: DidDeregister, Why: "request"}, nil)
+}
+
+func notRunning() error {
+	return unavailable("discovery is not running on this node now; try again shortly")
+}
+
+func gone(id string) error {
+	return &mesh.Error{Kind: mesh.ErrNotFound, Code: mesh.CodeInstanceNone,
+		Detail: "no instance has the id " + shorten(id)}
+}
+
+func stale(id string) error {
+	return &mesh.Error{Kind: mesh.ErrStale, Code: mesh.CodeStale,
+		Detail: "instance " + shorten(id) + " was registered again since; this incarnation of it no longer counts"}
+}
+
+func forbidden(id, registrar string) error {
+	return &mesh.Error{Kind: mesh.ErrForbidden, Code: mesh.CodeForbidden,
+		Detail: fmt.Sprintf("instance %s was registered by a caller of the kind %q, and only that kind or an admin may change it",
+			shorten(id), registrar)}
+}
+
+// contended is the end of a change that could not be made against others, or against a stale mirror.
+func contended(ctx context.Context, id string) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("change %s: %w", id, err)
+	}
+	return unavailable("instance " + shorten(id) + " is being changed by others, or this node lags behind the store; try again")
+}

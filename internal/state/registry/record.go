@@ -1,0 +1,178 @@
+package registry
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/mesh"
+)
+
+// formatJSON is the first byte of a stored value: a CRC32C and then JSON.
+const formatJSON = 1
+
+// headerSize is the format byte and the checksum.
+const headerSize = 1 + crc32.Size
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// ErrDamaged is a stored value that cannot be trusted: too short, of an unknown format, with a wrong
+// checksum, or with content that no registry writes.
+var ErrDamaged = errors.New("damaged record")
+
+// Verdict tells who gave an instance its health, so that only they take it back.
+type Verdict string
+
+const (
+	// ByNobody is the health that the registration began with.
+	ByNobody Verdict = ""
+	// ByReport is the instance's own word or a probe's.
+	ByReport Verdict = "report"
+	// BySession is the end of the session's connection.
+	BySession Verdict = "session"
+	// ByLease is a lease that was not renewed.
+	ByLease Verdict = "lease"
+)
+
+// soft reports whether a sign of life takes the verdict back.
+func (v Verdict) soft() bool { return v == BySession || v == ByLease }
+
+// Record is what is stored of one instance.
+type Record struct {
+	ID      string `json:"id"`
+	Service string `json:"service"`
+	// Incarnation is zero in the value that a registration wrote: it is then the number of the commit
+	// that wrote it, which is unique and rises even across deregistrations. Later values of the same
+	// incarnation carry the number.
+	Incarnation uint64 `json:"incarnation,omitempty"`
+	// Address is dialable, or NodeAddress of the node on whose loopback the instance listens.
+	Address string `json:"address"`
+	// Loopback is the loopback address to dial on that node; empty for an Address that is dialable.
+	Loopback     string            `json:"loopback,omitempty"`
+	Port         int               `json:"port"`
+	Metadata     map[string]string `json:"metadata,omitempty"`
+	Check        *mesh.Check       `json:"check,omitempty"`
+	Lifetime     mesh.Lifetime     `json:"lifetime"`
+	TTL          time.Duration     `json:"ttl,omitempty"`
+	Health       mesh.Health       `json:"health"`
+	HealthOutput string            `json:"healthOutput,omitempty"`
+	HealthAt     time.Time         `json:"healthAt,omitzero"`
+	// Verdict is who gave Health.
+	Verdict Verdict `json:"verdict,omitempty"`
+	// Before is the health to return to when a sign of life takes a verdict back.
+	Before       mesh.Health `json:"before,omitempty"`
+	Draining     bool        `json:"draining,omitempty"`
+	Registrar    string      `json:"registrar"`
+	Node         string      `json:"node"`
+	RegisteredAt time.Time   `json:"registeredAt"`
+}
+
+// Encode returns the stored form of a record: format, checksum, content.
+func Encode(r Record) ([]byte, error) {
+	content, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode record of %s: %w", r.ID, err)
+	}
+	data := make([]byte, headerSize, headerSize+len(content))
+	data[0] = formatJSON
+	data = append(data, content...)
+	binary.BigEndian.PutUint32(data[1:headerSize], checksum(data))
+	return data, nil
+}
+
+// Decode reads what Encode wrote. Anything else is ErrDamaged, with a reason for people.
+func Decode(data []byte) (Record, error) {
+	if len(data) < headerSize {
+		return Record{}, fmt.Errorf("%w: %d bytes are too short", ErrDamaged, len(data))
+	}
+	if data[0] != formatJSON {
+		return Record{}, fmt.Errorf("%w: format %d is unknown to this version", ErrDamaged, data[0])
+	}
+	if got, want := checksum(data), binary.BigEndian.Uint32(data[1:headerSize]); got != want {
+		return Record{}, fmt.Errorf("%w: checksum is %08x, stored as %08x", ErrDamaged, got, want)
+	}
+	var r Record
+	if err := json.Unmarshal(data[headerSize:], &r); err != nil {
+		return Record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if r.ID == "" || r.Service == "" || r.Port < 1 || r.Port > 65535 || r.Lifetime > mesh.Permanent {
+		return Record{}, fmt.Errorf("%w: id, service, port or lifetime is missing or out of range", ErrDamaged)
+	}
+	return r, nil
+}
+
+// checksum covers the format byte and the content.
+func checksum(data []byte) uint32 {
+	sum := crc32.Update(0, castagnoli, data[:1])
+	return crc32.Update(sum, castagnoli, data[headerSize:])
+}
+
+// keyPrefix is what the keys of instances begin with.
+const keyPrefix = "instance/"
+
+func keyOf(id string) string { return keyPrefix + id }
+
+// decodeValue reads a value of the store and checks that it is the one of its key.
+func decodeValue(v Value) (id string, rec Record, err error) {
+	id, ok := strings.CutPrefix(v.Key, keyPrefix)
+	if !ok {
+		return v.Key, Record{}, fmt.Errorf("%w: a key of this kind is unknown to this version", ErrDamaged)
+	}
+	rec, err = Decode(v.Data)
+	if err != nil {
+		return id, Record{}, err
+	}
+	if rec.ID != id {
+		return id, Record{}, fmt.Errorf("%w: the value is that of %q", ErrDamaged, rec.ID)
+	}
+	if rec.Incarnation == 0 {
+		rec.Incarnation = v.Revision.Number
+	}
+	return id, rec, nil
+}
+
+// instance returns the record as handed out on the node with the given id.
+func (r *Record) instance(node string, rev mesh.Revision) *mesh.Instance {
+	inst := &mesh.Instance{
+		ID:           r.ID,
+		Service:      r.Service,
+		Incarnation:  r.Incarnation,
+		Address:      resolve(r.Address, r.Loopback, node),
+		Port:         r.Port,
+		Metadata:     maps.Clone(r.Metadata),
+		Health:       r.Health,
+		HealthOutput: r.HealthOutput,
+		HealthAt:     r.HealthAt,
+		Draining:     r.Draining,
+		Registrar:    r.Registrar,
+		Node:         r.Node,
+		RegisteredAt: r.RegisteredAt,
+		Revision:     rev,
+	}
+	if r.Check != nil {
+		c := *r.Check
+		inst.Check = &c
+	}
+	return inst
+}
+
+// setHealth gives a verdict. A soft one remembers what it replaced.
+func (r *Record) setHealth(h mesh.Health, by Verdict, output string, at time.Time) {
+	switch {
+	case !by.soft():
+		r.Before = mesh.Passing
+	case !r.Verdict.soft():
+		r.Before = r.Health
+	}
+	r.Health, r.Verdict, r.HealthOutput, r.HealthAt = h, by, output, at
+}
+
+// revive takes a soft verdict back.
+func (r *Record) revive(at time.Time) {
+	r.setHealth(r.Before, ByNobody, "", at)
+}

@@ -1,0 +1,206 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/trust/identity"
+	"github.com/toska-mesh/toska-mesh/mesh"
+)
+
+// session is a live tie to one incarnation. Whether it is the current one is told by its lease.
+type session struct {
+	r    *Registry
+	inst mesh.Instance
+	done chan struct{} // closed by lease.endSession
+	err  error         // set before done is closed
+}
+
+// Open registers an instance and holds its session, or goes on with the incarnation to resume.
+func (r *Registry) Open(ctx context.Context, reg mesh.Registration, resume uint64) (mesh.Session, error) {
+	reg.Lifetime = mesh.Held
+	if resume != 0 && reg.ID != "" {
+		if s, err := r.resume(ctx, reg, resume); s != nil || err != nil {
+			return s, err
+		}
+	}
+	inst, err := r.register(ctx, reg)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.running {
+		return nil, notRunning()
+	}
+	if e := r.entries[inst.ID]; e != nil && e.rec.Incarnation > inst.Incarnation {
+		return nil, stale(inst.ID)
+	}
+	return r.attachLocked(inst), nil
+}
+
+// resume goes on with the current incarnation. It returns nil if that is another one, or of another
+// service or port, or if its time was up: the instance is then registered anew.
+func (r *Registry) resume(ctx context.Context, reg mesh.Registration, incarnation uint64) (mesh.Session, error) {
+	caller := identity.FromContext(ctx)
+	ref := mesh.Ref{ID: reg.ID, Incarnation: incarnation}
+	r.mu.Lock()
+	s, err := r.resumeLocked(caller, ref, reg)
+	r.mu.Unlock()
+	if s == nil {
+		return nil, err
+	}
+	// Should the store not be there now, the timers make up for it.
+	err = r.revive(ctx, caller, ref, "session resumed")
+	if err != nil && !errors.Is(err, mesh.ErrUnavailable) {
+		s.Close(false)
+		return nil, err
+	}
+	return s, nil
+}
+
+func (r *Registry) resumeLocked(caller identity.Caller, ref mesh.Ref, reg mesh.Registration) (*session, error) {
+	e, err := r.findLocked(caller, ref)
+	switch {
+	case errors.Is(err, mesh.ErrNotFound), errors.Is(err, mesh.ErrStale):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	l := r.leases[ref.ID]
+	if l == nil || l.dropping || e.rec.Lifetime != mesh.Held || e.rec.Port != reg.Port ||
+		mesh.ServiceKey(e.rec.Service) != mesh.ServiceKey(reg.Service) {
+		return nil, nil
+	}
+	return r.attachLocked(e.inst), nil
+}
+
+// attachLocked makes a new session the one of the instance's lease, and ends an older one.
+func (r *Registry) attachLocked(inst *mesh.Instance) *session {
+	l := r.leases[inst.ID]
+	if l == nil || l.incarnation != inst.Incarnation {
+		l = r.newLeaseLocked(inst.ID, inst.Incarnation, mesh.Held, mesh.LeaseTTL)
+	}
+	l.endSession(stale(inst.ID))
+	s := &session{r: r, inst: *inst, done: make(chan struct{})}
+	l.session = s
+	l.lost = time.Time{}
+	l.renew(time.Now())
+	r.scheduleLocked(l, time.Now())
+	return s
+}
+
+// revive takes a soft verdict back, if there is one.
+func (r *Registry) revive(ctx context.Context, caller identity.Caller, ref mesh.Ref, why string) error {
+	return r.change(ctx, caller, ref, Entry{What: DidVerdict, Why: why}, func(rec *Record) bool {
+		if !rec.Verdict.soft() {
+			return false
+		}
+		rec.revive(time.Now().UTC())
+		return true
+	})
+}
+
+// Renew restarts the instance's lease, and takes back the verdict that a lapse gave.
+func (r *Registry) Renew(ctx context.Context, ref mesh.Ref) error {
+	return r.renew(ctx, identity.FromContext(ctx), ref)
+}
+
+func (r *Registry) renew(ctx context.Context, caller identity.Caller, ref mesh.Ref) error {
+	by, err := r.hear(caller, ref)
+	if err != nil || by != ByLease {
+		return err
+	}
+	return r.revive(ctx, caller, ref, "lease renewed")
+}
+
+// hear restarts the lease and returns who gave the current verdict.
+func (r *Registry) hear(caller identity.Caller, ref mesh.Ref) (Verdict, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, err := r.findLocked(caller, ref)
+	if err != nil {
+		return ByNobody, err
+	}
+	l := r.leases[ref.ID]
+	if l == nil || l.dropping {
+		return ByNobody, gone(ref.ID)
+	}
+	l.renew(time.Now())
+	if e.overlaid {
+		r.scheduleLocked(l, time.Now())
+	}
+	return e.rec.Verdict, nil
+}
+
+// ref names the session's incarnation.
+func (s *session) ref() mesh.Ref {
+	return mesh.Ref{ID: s.inst.ID, Incarnation: s.inst.Incarnation}
+}
+
+// insider is the caller of what a session does: it was authorised when it was opened.
+func (s *session) insider() identity.Caller { return identity.Caller{Trusted: true} }
+
+// Instance returns the registration as it was accepted.
+func (s *session) Instance() mesh.Instance { return s.inst }
+
+// Renew restarts the lease.
+func (s *session) Renew(ctx context.Context) error {
+	if err := s.current(); err != nil {
+		return err
+	}
+	return s.r.renew(ctx, s.insider(), s.ref())
+}
+
+// Report renews, and changes the verdict if it differs.
+func (s *session) Report(ctx context.Context, rep mesh.Report) error {
+	if err := s.current(); err != nil {
+		return err
+	}
+	return s.r.report(ctx, s.insider(), s.ref(), rep)
+}
+
+// current returns why the session is not its instance's session any more.
+func (s *session) current() error {
+	if err := s.Err(); err != nil {
+		return err
+	}
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	if l := s.r.leases[s.inst.ID]; l == nil || l.session != s {
+		return unavailable("the session of " + shorten(s.inst.ID) + " is closed")
+	}
+	return nil
+}
+
+// Done is closed when the session has ended for any reason but Close.
+func (s *session) Done() <-chan struct{} { return s.done }
+
+// Err tells why Done is closed, and is nil until then.
+func (s *session) Err() error {
+	select {
+	case <-s.done:
+		return s.err
+	default:
+		return nil
+	}
+}
+
+// Close lets go of the session. A lost one leaves the instance failing after a grace.
+func (s *session) Close(lost bool) {
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	l := s.r.leases[s.inst.ID]
+	if l == nil || l.session != s {
+		return
+	}
+	l.session = nil
+	now := time.Now()
+	if !lost {
+		l.deadline = now.Add(l.ttl)
+		return
+	}
+	l.lost = now
+	s.r.scheduleLocked(l, now.Add(mesh.SessionGrace))
+}

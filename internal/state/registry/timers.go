@@ -1,0 +1,259 @@
+package registry
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/mesh"
+)
+
+const (
+	// maxBatch is how many instances one transaction of the timers changes.
+	maxBatch = 100
+	// conflictPause and outagePause are how long the timers wait before they try again.
+	conflictPause = 20 * time.Millisecond
+	outagePause   = time.Second
+)
+
+// deed is one change that the timers have found due.
+type deed struct {
+	lease *lease
+	entry *entry
+	act   action
+	by    Verdict
+}
+
+// runTimers looks at each lease when it is due, until ctx ends.
+func (r *Registry) runTimers(ctx context.Context) {
+	t := time.NewTimer(time.Hour)
+	defer t.Stop()
+	for ctx.Err() == nil {
+		deeds, next := r.dueDeeds(time.Now())
+		if len(deeds) > 0 {
+			for len(deeds) > 0 {
+				n := min(len(deeds), maxBatch)
+				r.settle(ctx, deeds[:n])
+				deeds = deeds[n:]
+			}
+			continue
+		}
+		t.Reset(next)
+		select {
+		case <-t.C:
+		case <-r.wake:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// dueDeeds takes what is due from the heap and returns what is to be done about it, and how long until
+// the next look.
+func (r *Registry) dueDeeds(now time.Time) ([]deed, time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []deed
+	for len(r.due) > 0 && !now.Before(r.due[0].at) {
+		l := heap.Pop(&r.due).(*lease)
+		e := r.entries[l.id]
+		if e == nil || e.rec.Incarnation != l.incarnation {
+			continue // the commit that tells of it is on its way, and brings its own lease
+		}
+		act, by, next := l.judge(e, now)
+		switch {
+		case act == restore && !e.rec.Verdict.soft():
+			r.overlayLocked(l.id, e, false)
+			r.scheduleLocked(l, next)
+		case act != nothing:
+			out = append(out, deed{lease: l, entry: e, act: act, by: by})
+		case !next.IsZero():
+			r.scheduleLocked(l, next)
+		}
+	}
+	out = r.suspectLocked(out, now)
+	for _, d := range out {
+		d.lease.dropping = d.act == drop || d.act == lapse
+	}
+	if len(r.due) == 0 {
+		return out, time.Hour
+	}
+	return out, r.due[0].at.Sub(now)
+}
+
+// suspectLocked turns failing and lapsed instances into suspects where most of their service vanished
+// at once, and with them those that vanished a moment before.
+func (r *Registry) suspectLocked(deeds []deed, now time.Time) []deed {
+	vanishing := make(map[string]int)
+	mine := make(map[string]bool)
+	for _, d := range deeds {
+		if d.act == fail || d.act == lapse {
+			d.lease.vanished = now
+			vanishing[mesh.ServiceKey(d.entry.rec.Service)]++
+		}
+		mine[d.lease.id] = true
+	}
+	snap := r.view.Load().snap
+	for service, n := range vanishing {
+		all := snap.Services[service]
+		var earlier []deed
+		for _, inst := range all {
+			l, e := r.leases[inst.ID], r.entries[inst.ID]
+			if l == nil || e == nil || mine[inst.ID] || !e.rec.Verdict.soft() ||
+				l.vanished.IsZero() || now.Sub(l.vanished) > vanishWindow {
+				continue
+			}
+			n++
+			if e.rec.Health == mesh.Failing {
+				earlier = append(earlier, deed{lease: l, entry: e, act: suspect, by: e.rec.Verdict})
+			}
+		}
+		if len(all) < vanishLeast || 2*n <= len(all) {
+			continue
+		}
+		for i, d := range deeds {
+			if (d.act == fail || d.act == lapse) && mesh.ServiceKey(d.entry.rec.Service) == service {
+				deeds[i].act = suspect
+			}
+		}
+		deeds = append(deeds, earlier...)
+	}
+	return deeds
+}
+
+// settle commits the deeds in one transaction. If that fails on one of them they are tried one by one.
+func (r *Registry) settle(ctx context.Context, deeds []deed) {
+	txn, err := r.transaction(deeds)
+	var rev mesh.Revision
+	if err == nil {
+		rev, err = r.store.Commit(ctx, txn)
+	}
+	switch {
+	case err == nil:
+		logDeeds(r.log, deeds)
+		pause := time.Duration(0)
+		if !r.reach(ctx, rev) {
+			pause = outagePause
+		}
+		r.lookAgain(deeds, pause)
+	case errors.Is(err, mesh.ErrConflict) && len(deeds) > 1:
+		for i := range deeds {
+			r.settle(ctx, deeds[i:i+1])
+		}
+	case errors.Is(err, mesh.ErrConflict):
+		r.lookAgain(deeds, conflictPause)
+	default:
+		if ctx.Err() == nil {
+			r.log.Debug("the store could not be told of vanished instances", slog.Any("error", err))
+			r.overlay(deeds)
+		}
+		r.lookAgain(deeds, outagePause)
+	}
+}
+
+// transaction builds the writes and the journal entry of the deeds.
+func (r *Registry) transaction(deeds []deed) (Txn, error) {
+	now := time.Now().UTC()
+	txn := Txn{Writes: make([]Write, 0, len(deeds))}
+	je := Entry{At: now, Who: "node " + r.cfg.NodeID}
+	for i, d := range deeds {
+		w := Write{Key: keyOf(d.lease.id), If: d.entry.number}
+		rec := d.entry.rec
+		also := Also{What: DidVerdict, Why: d.why(), Service: rec.Service, ID: rec.ID}
+		switch d.act {
+		case drop, lapse:
+			also.What = DidDeregister
+		case restore:
+			rec.revive(now)
+		case suspect:
+			rec.setHealth(mesh.Suspect, d.by, "vanished together with most of the service", now)
+		case fail, nothing:
+			rec.setHealth(mesh.Failing, d.by, d.why(), now)
+		}
+		if also.What == DidVerdict {
+			data, err := Encode(rec)
+			if err != nil {
+				return Txn{}, err
+			}
+			w.Data = data
+		}
+		txn.Writes = append(txn.Writes, w)
+		if i == 0 {
+			je.What, je.Why, je.Service, je.ID = also.What, also.Why, also.Service, also.ID
+			continue
+		}
+		je.Also = append(je.Also, also)
+	}
+	txn.Journal = je.encode()
+	return txn, nil
+}
+
+// why is the reason of a deed in words.
+func (d deed) why() string {
+	switch {
+	case d.act == restore:
+		return "heard again"
+	case d.act == suspect:
+		return "most of the service vanished"
+	case d.by == BySession:
+		return "session lost"
+	}
+	return "lease lapsed"
+}
+
+func logDeeds(log *slog.Logger, deeds []deed) {
+	for _, d := range deeds {
+		attrs := []any{slog.String("service", d.entry.rec.Service), slog.String("instance", d.lease.id),
+			slog.String("reason", d.why())}
+		switch d.act {
+		case drop, lapse:
+			log.Info("instance expired", attrs...)
+		case restore:
+			log.Info("instance is back", attrs...)
+		case fail, suspect, nothing:
+			log.Info("instance vanished", attrs...)
+		}
+	}
+}
+
+// lookAgain lets the timers judge the leases anew after a pause.
+func (r *Registry) lookAgain(deeds []deed, pause time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := time.Now().Add(pause)
+	for _, d := range deeds {
+		d.lease.dropping = false
+		if r.leases[d.lease.id] == d.lease {
+			r.scheduleLocked(d.lease, at)
+		}
+	}
+}
+
+// overlay makes vanished instances failing in the snapshots of this node alone, while the store cannot
+// be told.
+func (r *Registry) overlay(deeds []deed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range deeds {
+		e := r.entries[d.lease.id]
+		if e == d.entry && d.act != restore && e.inst.Health != mesh.Failing {
+			r.overlayLocked(d.lease.id, e, true)
+		}
+	}
+}
+
+func (r *Registry) overlayLocked(id string, e *entry, on bool) {
+	snap := r.view.Load().snap
+	next := *e
+	next.overlaid = on
+	next.inst = e.rec.instance(r.cfg.NodeID, e.inst.Revision)
+	if on {
+		next.inst.Health = mesh.Failing
+		next.inst.HealthOutput = "vanished; the store cannot be told now"
+	}
+	services := maps.Clone(snap.Services)
+	r.replaceLocked(id, &next, services)
+	r.publishLocked(&mesh.Snapshot{Revision: snap.Revision, Stale: snap.Stale, Services: services})
+}
