@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -107,8 +108,8 @@ func (a *App) openAccessLog() error {
 func (a *App) Close() error {
 	a.listeners.close()
 	var err error
-	for i := len(a.closers) - 1; i >= 0; i-- {
-		err = errors.Join(err, a.closers[i].Close())
+	for _, c := range slices.Backward(a.closers) {
+		err = errors.Join(err, c.Close())
 	}
 	a.closers = nil
 	return err

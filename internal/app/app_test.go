@@ -3,7 +3,6 @@ package app_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -89,15 +88,13 @@ func (r *running) gateway(path string) (int, string) {
 	return r.get("http://" + r.Addresses["gateway"] + path)
 }
 
-func (r *running) register(reg mesh.Registration) mesh.Instance {
+func (r *running) register(reg mesh.Registration) {
 	r.t.Helper()
 	c := discoveryapi.NewClient(r.Addresses["control"], r.ServiceToken)
 	defer c.Close()
-	in, err := c.Register(r.t.Context(), reg)
-	if err != nil {
+	if _, err := c.Register(r.t.Context(), reg); err != nil {
 		r.t.Fatal(err)
 	}
-	return in
 }
 
 func (r *running) until(what string, f func() bool) {
@@ -115,7 +112,7 @@ func service(t *testing.T) (port int) {
 	t.Helper()
 	ln := listenLocal(t)
 	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, "served ", r.URL.Path)
+		_, _ = io.WriteString(w, "served "+r.URL.Path) // the client tells
 	})}
 	go func() { _ = srv.Serve(ln) }() // ends with Close
 	t.Cleanup(func() { _ = srv.Close() })

@@ -48,7 +48,7 @@ func begin(t *testing.T, args ...string) *story {
 // shortDir is a directory whose path is short enough for a socket in it.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "e2e")
+	dir, err := os.MkdirTemp("", "e2e") //nolint:usetesting // t.TempDir has the test's name in it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,10 +73,10 @@ func (s *story) up(args ...string) {
 	})
 }
 
-// join runs a copy of the test service through toska run.
-func (s *story) join(name string) *node.Process {
+// join runs a copy of the test service through toska run, as "web".
+func (s *story) join() *node.Process {
 	s.t.Helper()
-	p, err := node.Start(context.WithoutCancel(s.t.Context()), nil, node.Env(s.dir), s.bin, "run", "--name", name, "--port", "0", "--", s.service)
+	p, err := node.Start(context.WithoutCancel(s.t.Context()), nil, node.Env(s.dir), s.bin, "run", "--name", "web", "--port", "0", "--", s.service)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -134,11 +134,11 @@ func (s *story) cli(args ...string) string {
 	return string(out)
 }
 
-// answering returns the processes that answer for a service, as many requests as are asked.
-func (s *story) answering(service string, n int) map[string]int {
+// answering returns the processes that answer for web, as many requests as are asked.
+func (s *story) answering(n int) map[string]int {
 	pids := map[string]int{}
 	for range n {
-		status, body := s.get("/api/" + service + "/who")
+		status, body := s.get("/api/web/who")
 		if status != http.StatusOK {
 			pids[fmt.Sprintf("%d %s", status, body)]++
 			continue
@@ -154,14 +154,14 @@ func TestAProgramJoinsIsReachedDiesAndTrafficMovesOn(t *testing.T) {
 	if status, body := s.get("/api/web/"); status != http.StatusNotFound || !strings.Contains(body, "TOSKA-ROUTE-NONE") {
 		t.Errorf("before anything joined: %d %s", status, body)
 	}
-	first := s.join("web")
+	first := s.join()
 	s.until("the first answers", func() bool { status, _ := s.get("/api/web/"); return status == http.StatusOK })
-	s.join("web")
-	s.until("both answer", func() bool { return len(s.answering("web", 20)) == 2 })
+	s.join()
+	s.until("both answer", func() bool { return len(s.answering(20)) == 2 })
 
 	first.Kill()
 	s.until("only the second answers", func() bool {
-		seen := s.answering("web", 20)
+		seen := s.answering(20)
 		return len(seen) == 1 && !slices.ContainsFunc(keys(seen), func(k string) bool { return strings.Contains(k, " ") })
 	})
 	if out := s.cli("services"); !strings.Contains(out, "web") {
@@ -171,7 +171,7 @@ func TestAProgramJoinsIsReachedDiesAndTrafficMovesOn(t *testing.T) {
 
 func TestAKilledNodeComesBackWithAllThatItAcknowledged(t *testing.T) {
 	s := begin(t)
-	s.join("web")
+	s.join()
 	s.until("the program answers", func() bool { status, _ := s.get("/api/web/"); return status == http.StatusOK })
 	disco := discoveryapi.NewClient(s.node.Addresses["control"], s.node.ServiceToken)
 	for i := range 50 {
@@ -192,16 +192,18 @@ func TestAKilledNodeComesBackWithAllThatItAcknowledged(t *testing.T) {
 	if status != http.StatusOK {
 		t.Errorf("first request after the start: %d %s", status, body)
 	}
-	var list []struct {
-		Name      string            `json:"name"`
-		Instances []json.RawMessage `json:"instances"`
+	var list struct {
+		Services []struct {
+			Name      string            `json:"name"`
+			Instances []json.RawMessage `json:"instances"`
+		} `json:"services"`
 	}
 	out := s.cli("services", "--json")
 	if err := json.Unmarshal([]byte(out), &list); err != nil {
 		t.Fatalf("services --json: %v\n%s", err, out)
 	}
 	counts := map[string]int{}
-	for _, svc := range list {
+	for _, svc := range list.Services {
 		counts[svc.Name] = len(svc.Instances)
 	}
 	if counts["kept"] != 50 || counts["web"] != 1 {
@@ -211,7 +213,7 @@ func TestAKilledNodeComesBackWithAllThatItAcknowledged(t *testing.T) {
 
 func TestAWebSocketOutlivesUnrelatedRegistrations(t *testing.T) {
 	s := begin(t)
-	s.join("web")
+	s.join()
 	s.until("the program answers", func() bool { status, _ := s.get("/api/web/"); return status == http.StatusOK })
 	var d net.Dialer
 	c, err := d.DialContext(t.Context(), "tcp", s.node.Addresses["gateway"])
@@ -226,7 +228,7 @@ func TestAWebSocketOutlivesUnrelatedRegistrations(t *testing.T) {
 		t.Fatal(err)
 	}
 	br := bufio.NewReader(c)
-	resp, err := http.ReadResponse(br, nil)
+	resp, err := http.ReadResponse(br, nil) //nolint:bodyclose // a 101 has none
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("handshake: %v %v", resp, err)
 	}

@@ -9,6 +9,7 @@ package balance
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -62,12 +63,7 @@ func (t *Tried) Len() int { return t.n }
 
 // Has reports whether the i-th member is remembered.
 func (t *Tried) Has(i int) bool {
-	for _, j := range t.at[:t.n] {
-		if i == j {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(t.at[:t.n], i)
 }
 
 // Picker picks a member by its position.

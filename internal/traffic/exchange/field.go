@@ -62,11 +62,11 @@ func HasToken(value []byte, token string) bool {
 
 // NextToken cuts the first element off a comma-separated list and trims the space around it.
 func NextToken(list []byte) (item, rest []byte) {
-	if i := bytes.IndexByte(list, ','); i >= 0 {
-		return bytes.Trim(list[:i], " \t"), list[i+1:]
-	}
-	return bytes.Trim(list, " \t"), nil
+	item, rest, _ = bytes.Cut(list, comma)
+	return bytes.Trim(item, " \t"), rest
 }
+
+var comma = []byte(",")
 
 var lower = func() (t [256]byte) {
 	for i := range t {

@@ -1,13 +1,16 @@
 package exchange
 
+import "bytes"
+
 // Kind is what a field means to a proxy.
 type Kind uint8
 
 const (
 	// Plain fields pass end to end.
 	Plain Kind = iota
-	// Host and the framing fields are read by the parser and written anew.
+	// Host is read by the parser and written anew, as the framing fields are.
 	Host
+	// ContentLength and TransferEncoding frame the body.
 	ContentLength
 	TransferEncoding
 	// Connection and what else is said to the next hop only (RFC 9110 section 7.6.1).
@@ -58,10 +61,8 @@ func matches(name []byte, want string) bool {
 }
 
 func plainUnlessUnderscore(name []byte) Kind {
-	for _, c := range name {
-		if c == '_' {
-			return Refused
-		}
+	if bytes.IndexByte(name, '_') >= 0 {
+		return Refused
 	}
 	return Plain
 }

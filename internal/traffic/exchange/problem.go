@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 )
 
@@ -45,7 +46,7 @@ var problemFields = Fields{
 	{Name: []byte("Cache-Control"), Value: []byte("no-store")},
 }
 
-var problemFieldsAllow = append(problemFields[:len(problemFields):len(problemFields)],
+var problemFieldsAllow = append(slices.Clip(problemFields),
 	Field{Name: []byte("Allow"), Value: []byte("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")})
 
 // StatusText returns the standard reason phrase of a status, or "Status" for one that has none.

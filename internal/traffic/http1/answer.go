@@ -19,7 +19,6 @@ type answer struct {
 	left      int64
 	count     int64
 	status    int
-	interims  int
 	keep      bool
 	oldClient bool // HTTP/1.0
 	head      bool // the request was HEAD

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -198,12 +199,7 @@ func (c *Conn) readHead(req *request) error {
 var errHeadSlow = &exchange.ClientError{Status: 408, Code: exchange.CodeRequestTimeout, Detail: "the request's head took too long"}
 
 func hasNewline(p []byte) bool {
-	for i := len(p) - 1; i >= 0; i-- {
-		if p[i] == '\n' {
-			return true
-		}
-	}
-	return false
+	return bytes.IndexByte(p, '\n') >= 0
 }
 
 // identify gives the request its scheme, client, ids and time.

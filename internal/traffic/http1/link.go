@@ -150,8 +150,7 @@ type linkBody body
 
 func (b *linkBody) Next() ([]byte, error) {
 	p, err := (*body)(b).Next()
-	var fault *exchange.ClientError
-	if errors.As(err, &fault) {
+	if fault, ok := errors.AsType[*exchange.ClientError](err); ok {
 		err = malformed(fault)
 	}
 	return p, err

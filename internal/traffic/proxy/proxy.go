@@ -254,8 +254,7 @@ func (a *attempt) copyAnswer(link *http1.Link, head *exchange.Head) error {
 // clientFault ends an exchange that the client broke off or spoiled. It says nothing about the
 // endpoint.
 func (a *attempt) clientFault(err error) (over bool) {
-	var fault *exchange.ClientError
-	if errors.As(err, &fault) {
+	if fault, ok := errors.AsType[*exchange.ClientError](err); ok {
 		exchange.Refuse(a.x, fault)
 		return true
 	}

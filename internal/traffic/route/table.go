@@ -33,15 +33,15 @@ type Table struct {
 type Outcome uint8
 
 const (
-	// Found: Match.Upstream has the service.
+	// Found says that Match.Upstream has the service.
 	Found Outcome = iota
-	// Internal: one of the gateway's own paths.
+	// Internal is one of the gateway's own paths.
 	Internal
-	// None: no route takes the path.
+	// None says that no route takes the path.
 	None
-	// NoService: the path names a service that is not registered.
+	// NoService says that the path names a service that is not registered.
 	NoService
-	// EncodedSlash: no route that takes the path takes %2F.
+	// EncodedSlash says that no route that takes the path takes %2F.
 	EncodedSlash
 )
 
