@@ -106,6 +106,9 @@ type Head struct {
 	Nominated [][]byte
 	// Length is the body's: Unknown when its end is not known before.
 	Length int64
+	// Close says that the connection cannot go on after this answer: what follows on it cannot be told
+	// from what belongs to this request.
+	Close bool
 	// Bodiless answers have no body whatever Length says: it is then what a GET would have had.
 	Bodiless bool
 }

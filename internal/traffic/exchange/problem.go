@@ -6,14 +6,19 @@ import (
 	"strconv"
 )
 
-// Refuse answers with a problem for a client's own fault.
+// Refuse answers with a problem for a client's own fault, and ends the connection: after a fault of
+// framing nobody knows where the next request begins.
 func Refuse(x *Exchange, fault *ClientError) {
-	Problem(x, fault.Status, fault.Code, fault.Detail)
+	problem(x, fault.Status, fault.Code, fault.Detail, true)
 }
 
 // Problem answers with an RFC 9457 problem document and records the code. After the answer has
 // started it can only record it. Details are our own words: nothing of the request is repeated.
 func Problem(x *Exchange, status int, code, detail string) {
+	problem(x, status, code, detail, false)
+}
+
+func problem(x *Exchange, status int, code, detail string, last bool) {
 	x.Record.Code, x.Record.Reason = code, detail
 	if x.Answer.Started() {
 		return
@@ -35,7 +40,7 @@ func Problem(x *Exchange, status int, code, detail string) {
 	if status == http.StatusMethodNotAllowed {
 		fields = problemFieldsAllow
 	}
-	h := Head{Status: status, Fields: fields, Length: int64(len(b))}
+	h := Head{Status: status, Fields: fields, Length: int64(len(b)), Close: last}
 	if x.Answer.Start(&h) != nil || x.Answer.Write(b, true) != nil || x.Answer.End(nil) != nil {
 		x.Record.ClientGone = true
 	}

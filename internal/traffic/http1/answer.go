@@ -3,6 +3,7 @@ package http1
 import (
 	"errors"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
@@ -25,6 +26,12 @@ type answer struct {
 	started   bool
 	ended     bool
 	tunneled  bool
+
+	// A client that waits to be told to send its body is told from the goroutine that reads the body,
+	// and an answer may come early from another: one of the two goes first.
+	early    sync.Mutex
+	answered bool // guarded by early
+	told     bool // guarded by early
 }
 
 type answerMode uint8
@@ -42,7 +49,11 @@ var (
 	errAnswerShort = errors.New("http1: an answer's body is shorter than its length")
 )
 
-func (a *answer) start(c *Conn, s *session) { *a = answer{c: c, s: s} }
+func (a *answer) start(c *Conn, s *session) {
+	a.c, a.s, a.out, a.mode, a.left, a.count, a.status = c, s, nil, answerEmpty, 0, 0, 0
+	a.keep, a.oldClient, a.head, a.started, a.ended, a.tunneled = false, false, false, false, false, false
+	a.answered, a.told = false, false
+}
 
 // Started implements exchange.Answer.
 func (a *answer) Started() bool { return a.started }
@@ -58,9 +69,12 @@ func (a *answer) Alive() bool {
 
 // goOn tells a client that waits for it to send its body.
 func (a *answer) goOn() error {
-	if a.started {
-		return nil // an answer came early: the client will see that first
+	a.early.Lock()
+	defer a.early.Unlock()
+	if a.answered {
+		return nil // an answer came early: the client has seen that first
 	}
+	a.told = true
 	return a.writeNow([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
 }
 
@@ -108,8 +122,14 @@ func (a *answer) decideFraming(h *exchange.Head) {
 	default:
 		a.mode = answerChunked
 	}
-	if a.s.x.Body != exchange.Body(exchange.NoBody{}) && a.s.body.expecting != nil {
-		a.keep = false // the client was never told to send, and may or may not
+	if h.Close {
+		a.keep = false
+	}
+	if a.s.req.expect {
+		a.early.Lock()
+		a.answered = true
+		a.keep = a.keep && a.told // one that was never told to send may do so or not
+		a.early.Unlock()
 	}
 }
 

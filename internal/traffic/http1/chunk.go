@@ -156,6 +156,9 @@ func (b *body) line(limit int, tooLong error) ([]byte, error) {
 			if i == 0 || p[i-1] != '\r' {
 				return nil, errBareLF
 			}
+			if i > limit {
+				return nil, tooLong
+			}
 			return p[:i-1], nil
 		}
 		if len(p) > limit {

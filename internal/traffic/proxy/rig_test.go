@@ -25,7 +25,7 @@ import (
 type rig struct {
 	t       testing.TB
 	addr    string
-	records chan exchange.Record
+	records chan observed
 	table   *route.Table
 	server  *listen.Server
 	stop    context.CancelFunc
@@ -38,14 +38,18 @@ type rigConfig struct {
 	timeouts http1.Timeouts
 	prefix   string
 	metadata map[string]string
+	// dial opens the connections to endpoints; nil dials TCP.
+	dial func(ctx context.Context, addr string) (net.Conn, error)
+	wait time.Duration
 }
 
 func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 	t.Helper()
-	r := &rig{t: t, records: make(chan exchange.Record, 4096), stopped: make(chan struct{})}
+	r := &rig{t: t, records: make(chan observed, 4096), stopped: make(chan struct{})}
 	links := http1.DefaultLinkConfig()
 	links.PlainReads = cfg.plain
 	links.Connect = 500 * time.Millisecond
+	links.Dial = cfg.dial
 	p := proxy.New(proxy.Config{Table: func() *route.Table { return r.table }, Internal: internalOK{}, Links: &links, PerTry: cfg.perTry})
 	snap := &mesh.Snapshot{Revision: mesh.Revision{Epoch: 1, Number: 1}, Services: map[string][]*mesh.Instance{}}
 	for i, ep := range endpoints {
@@ -67,7 +71,7 @@ func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 			Handler: p, Observer: r, Limits: http1.DefaultLimits(), Timeouts: cfg.timeouts,
 			Buffers: http1.NewBuffers(http1.DefaultLimits()), Log: log, Scheme: "http", PlainReads: cfg.plain,
 		},
-		Grace: 2 * time.Second, Log: log,
+		Wait: cfg.wait, Grace: 2 * time.Second, Log: log,
 	}
 	ln := listenLocal(t)
 	r.addr = ln.Addr().String()
@@ -87,17 +91,25 @@ func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 	return r
 }
 
-func (r *rig) Observe(x *exchange.Exchange) { r.records <- x.Record }
+// observed is what the gateway noted of an exchange.
+type observed struct {
+	exchange.Record
+	host, path string
+}
+
+func (r *rig) Observe(x *exchange.Exchange) {
+	r.records <- observed{Record: x.Record, host: string(x.Request.Host), path: string(x.Request.Path)}
+}
 
 // record returns what the gateway noted of the next exchange that ended.
-func (r *rig) record() exchange.Record {
+func (r *rig) record() observed {
 	r.t.Helper()
 	select {
 	case rec := <-r.records:
 		return rec
 	case <-time.After(5 * time.Second):
 		r.t.Fatal("no exchange ended within 5 s")
-		return exchange.Record{}
+		return observed{}
 	}
 }
 
@@ -170,6 +182,10 @@ type recorder struct {
 	requests []string
 	conns    int
 	answer   func(n int, head string) string
+
+	// onHead is told of each head, before its body; set it before the first request.
+	onHead chan struct{}
+	served sync.WaitGroup
 }
 
 // newRecorder answers every request with the given raw answer, or 200 with the body "ok".
@@ -200,7 +216,9 @@ func newRecorderFunc(t testing.TB, answer func(n int, head string) string) *reco
 			rec.conns++
 			open[c] = true
 			rec.mu.Unlock()
+			rec.served.Add(1)
 			wg.Go(func() {
+				defer rec.served.Done()
 				defer func() {
 					rec.mu.Lock()
 					delete(open, c)
@@ -226,7 +244,7 @@ func newRecorderFunc(t testing.TB, answer func(n int, head string) string) *reco
 func (rec *recorder) serve(c net.Conn) {
 	br := bufio.NewReader(c)
 	for {
-		head, body, ok := readRaw(br)
+		head, body, ok := readRaw(br, rec.onHead)
 		rec.mu.Lock()
 		if head != "" {
 			rec.requests = append(rec.requests, head+body)
@@ -245,7 +263,7 @@ func (rec *recorder) serve(c net.Conn) {
 }
 
 // readRaw reads one request as it came: the head with its empty line, and the body still encoded.
-func readRaw(br *bufio.Reader) (head, body string, ok bool) {
+func readRaw(br *bufio.Reader, onHead chan<- struct{}) (head, body string, ok bool) {
 	var b strings.Builder
 	length, chunked := 0, false
 	for {
@@ -265,20 +283,142 @@ func readRaw(br *bufio.Reader) (head, body string, ok bool) {
 			chunked = true
 		}
 	}
-	var bb strings.Builder
+	if onHead != nil {
+		onHead <- struct{}{}
+	}
 	if chunked {
-		for !strings.HasSuffix(bb.String(), "0\r\n\r\n") {
-			c, err := br.ReadByte()
-			if err != nil {
-				return b.String(), bb.String(), false
-			}
-			bb.WriteByte(c)
-		}
-		return b.String(), bb.String(), true
+		body, ok := readChunks(br)
+		return b.String(), body, ok
 	}
 	p := make([]byte, length)
 	n, err := io.ReadFull(br, p)
 	return b.String(), string(p[:n]), err == nil
+}
+
+// readChunks reads a chunked body with its trailers, and keeps it as it came.
+func readChunks(br *bufio.Reader, to *strings.Builder) bool {
+	last := false
+	for {
+		line, err := br.ReadString('\n')
+		to.WriteString(line)
+		if err != nil {
+			return false
+		}
+		if last {
+			if line == "\r\n" {
+				return true
+			}
+			continue
+		}
+		size := 0
+		if _, err := fmt.Sscanf(line, "%x", &size); err != nil {
+			return false
+		}
+		if last = size == 0; last {
+			continue
+		}
+		data := make([]byte, size+2)
+		n, err := io.ReadFull(br, data)
+		to.Write(data[:n])
+		if err != nil {
+			return false
+		}
+	}
+}
+
+// readChunks reads a chunked body as it came, trailers and all.
+func readChunks(br *bufio.Reader) (string, bool) {
+	var b strings.Builder
+	for last := false; ; {
+		line, err := br.ReadString('\n')
+		b.WriteString(line)
+		if err != nil {
+			return b.String(), false
+		}
+		if last {
+			if line == "\r\n" {
+				return b.String(), true
+			}
+			continue
+		}
+		size := 0
+		_, _ = fmt.Sscanf(line, "%x", &size)
+		if last = size == 0; last {
+			continue
+		}
+		p := make([]byte, size+2)
+		n, err := io.ReadFull(br, p)
+		b.Write(p[:n])
+		if err != nil {
+			return b.String(), false
+		}
+	}
+}
+
+// waitClosed waits until the connections that were made so far have ended.
+func (rec *recorder) waitClosed(t testing.TB) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { rec.served.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Fatal("the gateway kept a connection to the upstream open for 5 s")
+	}
+}
+
+// newEarly returns the address of an upstream that answers each head at once and reads no body.
+func newEarly(t testing.TB, answer string) string {
+	t.Helper()
+	return newUpstream(t, func(c net.Conn) {
+		br := bufio.NewReader(c)
+		for {
+			line, err := br.ReadString('\n')
+			if err != nil {
+				return
+			}
+			if line == "\r\n" {
+				break
+			}
+		}
+		_, _ = io.WriteString(c, answer)
+		_, _ = io.Copy(io.Discard, br)
+	})
+}
+
+// newUpstream returns the address of an upstream whose connections are served by serve, which returns
+// when its connection breaks.
+func newUpstream(t testing.TB, serve func(c net.Conn)) string {
+	t.Helper()
+	ln := listenLocal(t)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open = append(open, c)
+			mu.Unlock()
+			wg.Go(func() {
+				defer c.Close()
+				serve(c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		mu.Lock()
+		for _, c := range open {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	return ln.Addr().String()
 }
 
 // saw returns the requests that the upstream saw.
@@ -329,4 +469,19 @@ type testWriter struct{ t testing.TB }
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(p)))
 	return len(p), nil
+}
+
+// waitFor polls for something that another goroutine brings about.
+func waitFor(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !f(); {
+		if time.Now().After(end) {
+			t.Fatalf("not within 5 s: %s", what)
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+func shortTimeouts() http1.Timeouts {
+	return http1.Timeouts{Idle: 200 * time.Millisecond, Head: 200 * time.Millisecond, Stall: 200 * time.Millisecond}
 }
