@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/toska-mesh/toska-mesh/internal/app"
+	"github.com/toska-mesh/toska-mesh/internal/trust/pointer"
+)
+
+type upFlags struct {
+	data, roles                 string
+	gateway, control, discovery string
+	logLevel, logFormat         string
+	readyFile, accessLog        string
+}
+
+func newUp(env *Env) *cobra.Command {
+	var f upFlags
+	def := app.DefaultConfig()
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Start a node: a whole mesh in this process",
+		Long: `Start a node with its gateway and registry, and run it until it is interrupted.
+
+Everything listens on loopback until told otherwise, and everything is kept in the data directory. When
+the node is ready it prints its addresses: a banner on a terminal, one line of key=value otherwise. The
+first SIGINT or SIGTERM stops it in order, a second one at once.
+
+Environment: TOSKA_DATA is the data directory. GATEWAY_PORT and DISCOVERY_PORT are ports on all
+addresses. GATEWAY_ROUTE_PREFIX is the path below which services are found (/api/). Flags win.`,
+		Example: `  toska up
+  toska up --data /var/lib/toska --listen-gateway :80 --log-format json
+  toska up --listen-gateway 127.0.0.1:0 --listen-control 127.0.0.1:0 --listen-discovery 127.0.0.1:0 --ready-file ready.json`,
+		Args: cobra.NoArgs,
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.data, "data", "./"+def.DataDir, "data directory, made if it is not there (env TOSKA_DATA)")
+	flags.StringVar(&f.roles, "roles", strings.Join(def.Roles, ","), "roles to run, separated by commas: all, discovery, gateway")
+	flags.StringVar(&f.gateway, "listen-gateway", def.ListenGateway, "address of the gateway, HOST:PORT; port 0 takes a free one")
+	flags.StringVar(&f.control, "listen-control", def.ListenControl, "address of the control API, HOST:PORT")
+	flags.StringVar(&f.discovery, "listen-discovery", def.ListenDiscovery, "address of the discovery gRPC, HOST:PORT")
+	flags.StringVar(&f.logLevel, "log-level", "info", "least level that is logged: debug, info, warn, error")
+	flags.StringVar(&f.logFormat, "log-format", "text", "how logs are written to standard error: text, json")
+	flags.StringVar(&f.readyFile, "ready-file", "", "file to write once the node is ready: its addresses and tokens as JSON, for its owner alone")
+	flags.StringVar(&f.accessLog, "access-log", def.AccessLog, "where the gateway logs each request as JSON: - for standard output, off, or a file")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := env.upConfig(cmd, f)
+		if err != nil {
+			return err
+		}
+		return env.up(cmd.Context(), cfg)
+	}
+	return c
+}
+
+// upConfig merges flags, environment and defaults, in this order.
+func (e *Env) upConfig(cmd *cobra.Command, f upFlags) (app.Config, error) {
+	cfg := app.DefaultConfig()
+	log, err := e.logger(f.logLevel, f.logFormat)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.DataDir, cfg.Roles = f.data, app.ParseRoles(f.roles)
+	cfg.ListenGateway, cfg.ListenControl, cfg.ListenDiscovery = f.gateway, f.control, f.discovery
+	cfg.ReadyFile, cfg.AccessLog = f.readyFile, f.accessLog
+	cfg.Version, cfg.Log, cfg.Stdout = version(), log, e.Stdout
+	given := cmd.Flags().Changed
+	if v := e.Getenv("TOSKA_DATA"); v != "" && !given("data") {
+		cfg.DataDir = v
+	}
+	if v := e.Getenv("GATEWAY_ROUTE_PREFIX"); v != "" {
+		cfg.RoutePrefix = v
+	}
+	if err := e.portFromEnv("GATEWAY_PORT", "listen-gateway", given, &cfg.ListenGateway); err != nil {
+		return cfg, err
+	}
+	if err := e.portFromEnv("DISCOVERY_PORT", "listen-discovery", given, &cfg.ListenDiscovery); err != nil {
+		return cfg, err
+	}
+	return cfg, e.unhonoured(log)
+}
+
+// logger returns what logs to standard error.
+func (e *Env) logger(level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fail(codeUsage, "--log-level wants debug, info, warn or error", "--log-level %q is no level", level)
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(e.Stderr, opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(e.Stderr, opts)), nil
+	}
+	return nil, fail(codeUsage, "--log-format wants text or json", "--log-format %q is no format", format)
+}
+
+func (e *Env) up(ctx context.Context, cfg app.Config) error {
+	fresh := !exists(filepath.Join(cfg.DataDir, "secrets", "admin.token"))
+	node, err := app.New(cfg)
+	if err != nil {
+		return local(err)
+	}
+	ctx, release := e.untilSignal(ctx, cfg.Log)
+	defer release()
+	return local(node.Run(ctx, func(p app.Ready) {
+		if isTerminal(e.Stdout) {
+			e.banner(p, fresh, cfg.RoutePrefix)
+		} else {
+			say(e.Stdout, "%s", readyLine(p))
+		}
+	}))
+}
+
+// untilSignal returns a context that ends with the first signal to stop. A second one ends the process.
+// The caller calls release.
+func (e *Env) untilSignal(ctx context.Context, log *slog.Logger) (_ context.Context, release func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				if n > 0 {
+					e.Exit(signalStatus(s))
+				}
+				log.Info("stopping; a second signal stops at once", "signal", s.String())
+				cancel()
+			}
+		}
+	})
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		wg.Wait()
+		cancel()
+	}
+}
+
+func signalStatus(s os.Signal) int {
+	if n, ok := s.(syscall.Signal); ok {
+		return 128 + int(n)
+	}
+	return codeFailure
+}
+
+// banner greets a person.
+func (e *Env) banner(p app.Ready, fresh bool, prefix string) {
+	me := commandName()
+	title := "toska " + p.Version + " is ready"
+	if e.colours() {
+		title = bold + title + plain
+	}
+	say(e.Stdout, "\n%s\n", title)
+	for _, name := range listenerNames {
+		if addr := p.Addresses[name]; addr != "" {
+			say(e.Stdout, "  %-10s http://%s", name, pointer.Reachable(addr))
+		}
+	}
+	say(e.Stdout, "  %-10s %s", "data", p.DataDir)
+	if fresh {
+		say(e.Stdout, "  %-10s %s  (shown this once)", "admin", p.AdminToken)
+	} else {
+		say(e.Stdout, "  %-10s %s", "admin", adminTokenPath(p))
+	}
+	say(e.Stdout, "\nPut a program behind the gateway, from another terminal:\n")
+	say(e.Stdout, "  %s run --name web --port 9000 -- python3 -m http.server 9000", me)
+	if g := p.Addresses["gateway"]; g != "" {
+		say(e.Stdout, "  curl http://%s%sweb/", pointer.Reachable(g), withSlashes(prefix))
+	}
+	say(e.Stdout, "\nCtrl-C stops the node.\n")
+}
+
+func withSlashes(prefix string) string {
+	if p := strings.Trim(prefix, "/"); p != "" {
+		return "/" + p + "/"
+	}
+	return "/"
+}
+
+// readyLine greets a program: one line of key=value, values quoted where they hold a space.
+func readyLine(p app.Ready) string {
+	var b strings.Builder
+	b.WriteString("toska ready")
+	put := func(key, value string) {
+		if strings.ContainsAny(value, " \"\t\n") {
+			value = strconv.Quote(value)
+		}
+		fmt.Fprintf(&b, " %s=%s", key, value)
+	}
+	for _, name := range listenerNames {
+		if addr := p.Addresses[name]; addr != "" {
+			put(name, addr)
+		}
+	}
+	put("pid", strconv.Itoa(p.PID))
+	put("version", p.Version)
+	put("data", p.DataDir)
+	put("admin-token-file", adminTokenPath(p))
+	return b.String()
+}
+
+func adminTokenPath(p app.Ready) string { return filepath.Join(p.DataDir, "secrets", "admin.token") }
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// commandName is what to type to run this program again.
+func commandName() string {
+	if exe, err := os.Executable(); err == nil && strings.Contains(exe, "go-build") {
+		return "go run ./cmd/toska"
+	}
+	return "toska"
+}
