@@ -223,7 +223,7 @@ func (s *Supervisor) attempt(ctx context.Context, u *unit) (time.Duration, error
 		}
 		mu.Unlock()
 		if counts {
-			s.log.Info("unit ready", "unit", u.Name, "took", time.Since(begun))
+			s.log.Debug("unit ready", "unit", u.Name, "took", time.Since(begun))
 		}
 	}
 	err := contain(s.log, u.Name, func() error { return u.Run(ctx, ready) })
