@@ -62,6 +62,12 @@ func (a *App) open() (err error) {
 		return err
 	}
 	a.closers = append(a.closers, a.dir)
+	if a.cfg.ReadyFile != "" {
+		// One that a killed node left behind would tell of ports and tokens that are nobody's.
+		if err := removeIfThere(a.cfg.ReadyFile); err != nil {
+			return err
+		}
+	}
 	a.verifier = token.NewVerifier(a.dir.AdminToken(), a.dir.ServiceToken())
 	ctx := context.Background()
 	if err := a.listeners.bind(ctx, listenControl, a.cfg.ListenControl); err != nil {
@@ -192,9 +198,17 @@ func (a *App) announce(p Ready) (removals []func() error, err error) {
 	err = errors.Join(err, publishErr)
 	if a.cfg.ReadyFile != "" {
 		err = errors.Join(err, pointer.WriteFile(a.cfg.ReadyFile, p))
-		removals = append(removals, func() error { return removeIfThere(a.cfg.ReadyFile) })
+		removals = append(removals, func() error { return removeOwn(a.cfg.ReadyFile) })
 	}
 	return removals, err
+}
+
+// removeOwn leaves the ready file of another node alone that was given the same path.
+func removeOwn(path string) error {
+	if p, err := pointer.ReadFile(path); err == nil && p.PID != os.Getpid() {
+		return nil
+	}
+	return removeIfThere(path)
 }
 
 func removeIfThere(path string) error {

@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -256,6 +258,84 @@ func TestHealthIsOpenOnTheGatewayAndTellsOnlyItsStatus(t *testing.T) {
 	}
 	if code, body := r.get("http://" + r.Addresses["control"] + "/readyz?verbose"); code != 200 || !strings.Contains(body, app.RoleDiscovery) {
 		t.Errorf("readyz?verbose: %d %s", code, body)
+	}
+}
+
+func TestAListenerOfTheControlPlaneServesAgainAfterItsUnitFailed(t *testing.T) {
+	breakIt := make(chan struct{})
+	var runs atomic.Int32
+	r := start(t, t.TempDir(), func(unit string, run func(context.Context, func()) error) func(context.Context, func()) error {
+		if unit != "control" {
+			return run
+		}
+		return func(ctx context.Context, ready func()) error {
+			if runs.Add(1) > 1 {
+				return run(ctx, ready)
+			}
+			inner, cancel := context.WithCancel(ctx)
+			defer cancel()
+			go func() {
+				select {
+				case <-breakIt:
+				case <-inner.Done():
+				}
+				cancel()
+			}()
+			if err := run(inner, ready); err != nil || ctx.Err() != nil {
+				return err
+			}
+			return errors.New("made to fail")
+		}
+	})
+	close(breakIt)
+	r.until("control answers in its second run", func() bool {
+		code, _ := r.get("http://" + r.Addresses["control"] + "/livez")
+		return code == 200 && runs.Load() == 2
+	})
+}
+
+func TestTheGatewaysOwnPathsAreNotForPagesOfOtherSites(t *testing.T) {
+	r := start(t, t.TempDir(), nil)
+	for _, tt := range []struct {
+		name, host, origin string
+		want               int
+	}{
+		{"N-14 a foreign host name", "evil.example", "", 403},
+		{"N-14 a page of another origin", "127.0.0.1", "http://evil.example", 403},
+		{"its own address", "127.0.0.1", "", 200},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.Addresses["gateway"]+"/health", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = tt.host
+		if tt.origin != "" {
+			req.Header.Set("Origin", tt.origin)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != tt.want {
+			t.Errorf("%s: %d, want %d", tt.name, resp.StatusCode, tt.want)
+		}
+	}
+}
+
+func TestAReadyFileOfAKilledNodeIsGoneBeforeTheNextOneStarts(t *testing.T) {
+	cfg := app.DefaultConfig()
+	cfg.DataDir = t.TempDir()
+	cfg.ReadyFile = filepath.Join(t.TempDir(), "ready.json")
+	cfg.ListenGateway, cfg.ListenControl, cfg.ListenDiscovery = "127.0.0.1:0", "127.0.0.1:0", listenLocal(t).Addr().String()
+	if err := os.WriteFile(cfg.ReadyFile, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := app.New(cfg); err == nil {
+		t.Fatal("started on a taken port")
+	}
+	if _, err := os.Stat(cfg.ReadyFile); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the old ready file is still there: %v", err)
 	}
 }
 

@@ -19,9 +19,7 @@ func (a *App) Status(context.Context) (mesh.Status, error) {
 		StartedAt: a.started.UTC(), Addresses: a.listeners.addresses(), Ready: !a.stopping.Load(),
 	}
 	for _, u := range a.supervisor.Status() {
-		st.Roles = append(st.Roles, mesh.RoleStatus{
-			Name: u.Name, State: string(u.State), Since: u.Since, Restarts: u.Restarts, Reason: u.Reason,
-		})
+		st.Roles = append(st.Roles, roleStatus(u))
 		st.Ready = st.Ready && u.State == lifecycle.Ready
 	}
 	if a.discovery != nil {
@@ -29,6 +27,43 @@ func (a *App) Status(context.Context) (mesh.Status, error) {
 	}
 	if a.gateway != nil {
 		st.Table = a.gateway.Table()
+	}
+	return st, nil
+}
+
+func roleStatus(u lifecycle.UnitStatus) mesh.RoleStatus {
+	return mesh.RoleStatus{Name: u.Name, State: string(u.State), Since: u.Since, Restarts: u.Restarts, Reason: u.Reason}
+}
+
+// serves returns whether a unit is ready now.
+func (a *App) serves(unit string) func() bool {
+	return func() bool {
+		if !a.running.Load() || a.stopping.Load() {
+			return false
+		}
+		for _, u := range a.supervisor.Status() {
+			if u.Name == unit {
+				return u.State == lifecycle.Ready
+			}
+		}
+		return false
+	}
+}
+
+// gatewayNode is the node as the gateway's port tells of it: the gateway alone. Anybody may ask there,
+// so it does no work that grows with the mesh.
+type gatewayNode struct{ a *App }
+
+// Status implements mesh.Node.
+func (g gatewayNode) Status(context.Context) (mesh.Status, error) {
+	st := mesh.Status{Ready: g.a.serves(RoleGateway)()}
+	if !g.a.running.Load() {
+		return st, nil
+	}
+	for _, u := range g.a.supervisor.Status() {
+		if u.Name == RoleGateway {
+			st.Roles = append(st.Roles, roleStatus(u))
+		}
 	}
 	return st, nil
 }

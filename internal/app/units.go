@@ -63,7 +63,7 @@ func (a *App) newGateway() (*gateway.Gateway, error) {
 	cfg := gateway.DefaultConfig()
 	cfg.Prefix = a.cfg.RoutePrefix
 	mux := http.NewServeMux()
-	httpapi.MountHealth(mux, a, nil)
+	httpapi.MountHealth(mux, gatewayNode{a}, nil)
 	return gateway.New(cfg, gateway.Ports{
 		Discovery: a.discovery, Listener: a.listeners[listenGateway],
 		Internal:  httpapi.NewExchangeHandler(mux, a.listeners.describe(listenGateway, a.cfg.ListenGateway)),
@@ -91,7 +91,10 @@ func (a *App) controlHandler() http.Handler {
 	httpapi.MountHealth(mux, a, nil)
 	if a.discovery != nil {
 		discoveryapi.Mount(mux, api, a.discovery, discoveryapi.Options{Log: log})
-		familyapi.Mount(mux, a.discovery, familyapi.Options{Liveness: a.discovery, Log: log})
+		familyapi.Mount(mux, a.discovery, familyapi.Options{
+			Liveness: a.discovery, Serving: a.serves(RoleDiscovery), Log: log,
+			Reflect: []string{discoveryapi.ServiceName, nodeapi.ServiceName},
+		})
 	}
 	return httpapi.Handler(mux, a.listeners.describe(listenControl, a.cfg.ListenControl), a.verifier, log)
 }
@@ -100,7 +103,7 @@ func (a *App) controlHandler() http.Handler {
 func (a *App) discoveryHandler() http.Handler {
 	mux := http.NewServeMux()
 	log := a.log(listenDiscovery)
-	familyapi.Mount(mux, a.discovery, familyapi.Options{Liveness: a.discovery, Log: log})
+	familyapi.Mount(mux, a.discovery, familyapi.Options{Liveness: a.discovery, Serving: a.serves(RoleDiscovery), Log: log})
 	httpapi.MountHealth(mux, a, nil)
 	return httpapi.Handler(mux, a.listeners.describe(listenDiscovery, a.cfg.ListenDiscovery), a.verifier, log)
 }
@@ -110,21 +113,27 @@ func (a *App) discoveryHandler() http.Handler {
 func (a *App) server(name string, h http.Handler) func(ctx context.Context, ready func()) error {
 	srv := httpapi.NewServer(h, a.log(name))
 	return func(ctx context.Context, ready func()) error {
+		ln := keptListener{a.listeners[name]}
+		if err := ln.open(); err != nil {
+			return err
+		}
 		ready()
-		return srv.Serve(ctx, keptListener{a.listeners[name]}, stopGrace)
+		return srv.Serve(ctx, ln, stopGrace)
 	}
 }
 
 // keptListener is a listener that its server cannot close: closing wakes a blocked Accept, no more.
 type keptListener struct{ net.Listener }
 
-// Accept implements net.Listener.
-func (l keptListener) Accept() (net.Conn, error) { return l.Listener.Accept() }
+// open undoes Close.
+func (l keptListener) open() error { return l.wake(time.Time{}) }
 
 // Close implements net.Listener.
-func (l keptListener) Close() error {
+func (l keptListener) Close() error { return l.wake(time.Unix(1, 0)) }
+
+func (l keptListener) wake(at time.Time) error {
 	if d, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
-		return d.SetDeadline(time.Unix(1, 0))
+		return d.SetDeadline(at)
 	}
 	return nil
 }

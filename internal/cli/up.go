@@ -113,6 +113,8 @@ func (e *Env) up(ctx context.Context, cfg app.Config) error {
 	if err != nil {
 		return local(err)
 	}
+	// Whoever read our output may leave: writing to nobody is an error then, and not our end.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, release := e.untilSignal(ctx, cfg.Log)
 	defer release()
 	return local(node.Run(ctx, func(p app.Ready) {

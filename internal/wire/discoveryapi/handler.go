@@ -38,7 +38,7 @@ func Mount(mux *http.ServeMux, api *httpapi.API, d mesh.Discovery, opt Options) 
 	}
 	path, h := discoveryv1connect.NewDiscoveryHandler(&handler{d: d, members: opt.Members},
 		connect.WithInterceptors(httpapi.NewInterceptor(may, opt.Log)),
-		connect.WithReadMaxBytes(httpapi.MaxBody), connect.WithCompressMinBytes(compressFrom))
+		connect.WithCodec(httpapi.StrictJSON{}), connect.WithReadMaxBytes(httpapi.MaxBody), connect.WithCompressMinBytes(compressFrom))
 	mux.Handle(path, withWriter(h))
 	mountREST(api, d)
 }

@@ -74,7 +74,7 @@ func start(t *testing.T, edit ...func(*httpapi.Listener)) *node {
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	<-ready
-	l := httpapi.Listener{Name: httpapi.ListenerControl, Loopback: true}
+	l := httpapi.Listener{Name: httpapi.ListenerControl, Loopback: true, ErrorPages: true}
 	for _, e := range edit {
 		e(&l)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 func loopback() httpapi.Listener {
-	return httpapi.Listener{Name: httpapi.ListenerControl, Loopback: true}
+	return httpapi.Listener{Name: httpapi.ListenerControl, Loopback: true, ErrorPages: true}
 }
 
 func TestWatchYieldsWholeSnapshots(t *testing.T) {

@@ -3,6 +3,7 @@ package familyapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -29,6 +30,8 @@ type Liveness interface {
 type Options struct {
 	// Liveness may be nil: nobody was heard then.
 	Liveness Liveness
+	// Serving tells gRPC health whether the service can do its work now; nil means always.
+	Serving func() bool
 	// Reflect names further gRPC services of the same listener that reflection tells of.
 	Reflect []string
 	// Log takes failures of the node's own; nil for none.
@@ -45,11 +48,25 @@ func Mount(mux *http.ServeMux, d mesh.Discovery, opt Options) {
 	guarded := connect.WithHandlerOptions(connect.WithReadMaxBytes(httpapi.MaxBody),
 		connect.WithInterceptors(httpapi.NewInterceptor(may, opt.Log)))
 	mux.Handle(familyv1connect.NewDiscoveryRegistryHandler(&handler{d: d, live: opt.Liveness}, guarded))
-	mux.Handle(grpchealth.NewHandler(grpchealth.NewStaticChecker(familyv1connect.DiscoveryRegistryName)))
+	mux.Handle(grpchealth.NewHandler(checker{opt.Serving}))
 	reflector := grpcreflect.NewStaticReflector(append([]string{
 		familyv1connect.DiscoveryRegistryName, grpchealth.HealthV1ServiceName}, opt.Reflect...)...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, guarded))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, guarded))
+}
+
+// checker answers gRPC health for the whole server and for the family's service.
+type checker struct{ serving func() bool }
+
+// Check implements grpchealth.Checker.
+func (c checker) Check(_ context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+	if req.Service != "" && req.Service != familyv1connect.DiscoveryRegistryName {
+		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no service %q here", req.Service))
+	}
+	if c.serving != nil && !c.serving() {
+		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
+	}
+	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
 }
 
 type handler struct {

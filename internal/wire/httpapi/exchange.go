@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -13,7 +14,19 @@ import (
 // http.Handler in the same process. The handler sees a request without a body, as from the listener
 // that the gateway's port is; its answer is gathered whole, so it is for small ones.
 func NewExchangeHandler(h http.Handler, l Listener) exchange.Handler {
-	return exchangeHandler{h: h, l: l}
+	return exchangeHandler{h: ownSite(l, h), l: l}
+}
+
+// ownSite keeps foreign pages out, as Guard does. It looks at no token: what clients of the gateway
+// send in Authorization is meant for their own services.
+func ownSite(l Listener, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := cmp.Or(checkOrigin(r), checkHost(l, r)); err != nil {
+			WriteProblem(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 type exchangeHandler struct {

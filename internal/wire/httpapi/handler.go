@@ -49,8 +49,11 @@ func refuse(h http.Handler, w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, newProblem(r.Context(), http.StatusMethodNotAllowed, CodeMethod,
 			"this path takes "+probe.Header().Get("Allow")+", not "+r.Method, nil))
 	default:
-		WriteProblem(w, r, &mesh.Error{Kind: mesh.ErrNotFound, Code: mesh.CodeNotFound,
-			Detail: "there is nothing at " + r.URL.Path + "; /docs lists what there is"})
+		detail := "there is nothing at " + r.URL.Path
+		if ListenerFromContext(r.Context()).Name == ListenerControl {
+			detail += "; /docs lists what there is"
+		}
+		WriteProblem(w, r, &mesh.Error{Kind: mesh.ErrNotFound, Code: mesh.CodeNotFound, Detail: detail})
 	}
 }
 

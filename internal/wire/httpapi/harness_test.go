@@ -33,7 +33,7 @@ func (tokens) Verify(t string) (identity.Role, bool) {
 func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func loopback() httpapi.Listener {
-	return httpapi.Listener{Name: httpapi.ListenerControl, Loopback: true, Hosts: []string{"mesh.example"}}
+	return httpapi.Listener{Name: httpapi.ListenerControl, Loopback: true, ErrorPages: true, Hosts: []string{"mesh.example"}}
 }
 
 // whoami answers with the role and address of the caller.

@@ -42,7 +42,8 @@ type healthScope struct {
 	brief bool
 }
 
-// MountHealth adds /health, /health/live, /health/ready, /livez and /readyz, open to every caller.
+// MountHealth adds /health, /health/live, /health/ready, /livez and /readyz, open to every caller; one
+// that may not read is told the status alone.
 // Their answer is 200, or 503 when the node is not well. live reports whether the process can go on;
 // nil means that it can as long as it answers. On a listener named ListenerGateway they speak of the
 // gateway alone, and say only their status.
@@ -67,7 +68,7 @@ func MountHealth(mux *http.ServeMux, node mesh.Node, live func() error) {
 
 func writeHealth(w http.ResponseWriter, r *http.Request, body healthBody) {
 	var v any = body
-	if ListenerFromContext(r.Context()).Name == ListenerGateway {
+	if ListenerFromContext(r.Context()).Name == ListenerGateway || MayRead(r.Context()) != nil {
 		v = struct {
 			Status string `json:"status"`
 		}{body.Status}

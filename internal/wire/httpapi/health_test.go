@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -48,12 +49,16 @@ func TestHealth(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			mux := http.NewServeMux()
 			httpapi.MountHealth(mux, tt.node, tt.live)
-			// Probes have no token, from other machines as well.
-			h := httpapi.Handler(mux, httpapi.Listener{Name: httpapi.ListenerControl}, tokens{}, silent())
+			h := httpapi.Handler(mux, loopback(), tokens{}, silent())
+			// Probes have no token, from other machines as well: they are told the status alone.
+			open := httpapi.Handler(mux, httpapi.Listener{Name: httpapi.ListenerControl}, tokens{}, silent())
 			for path, want := range tt.want {
 				w := get(t, h, path)
 				if w.Code != want {
 					t.Errorf("%s: %d, want %d: %s", path, w.Code, want, w.Body)
+				}
+				if w := get(t, open, path); w.Code != want || strings.Contains(w.Body.String(), "checks") {
+					t.Errorf("%s for a stranger: %d %s, want %d and no checks", path, w.Code, w.Body, want)
 				}
 				var doc healthDoc
 				if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil || doc.Checks == nil || doc.Duration == nil {

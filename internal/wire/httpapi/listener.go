@@ -27,6 +27,8 @@ type Listener struct {
 	// Hosts are the host names, beyond IP addresses and localhost, under which the listener may be
 	// called. They are compared without case and without the port.
 	Hosts []string
+	// ErrorPages says that the listener has a page for each code, to which problems point.
+	ErrorPages bool
 	// AnonymousFamily opens the family's surface to callers without a token, wherever they are.
 	AnonymousFamily bool
 }

@@ -42,7 +42,7 @@ func NewProblem(ctx context.Context, err error) *Problem {
 func newProblem(ctx context.Context, status int, code, detail string, fields []mesh.FieldError) *Problem {
 	p := &Problem{Title: http.StatusText(status), Status: status, Detail: detail, Code: code,
 		RequestID: RequestID(ctx)}
-	if ListenerFromContext(ctx).Name == ListenerControl {
+	if ListenerFromContext(ctx).ErrorPages {
 		p.DocURL = "/docs/errors/" + code
 	}
 	for _, f := range fields {

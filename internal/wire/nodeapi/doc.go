@@ -5,3 +5,8 @@
 //
 // Handlers and Client are safe for concurrent use, and start no goroutine.
 package nodeapi
+
+import "github.com/toska-mesh/toska-mesh/api/node/v1/nodev1connect"
+
+// ServiceName is the RPC service, as reflection names it.
+const ServiceName = nodev1connect.NodeName
