@@ -62,11 +62,12 @@ type Ports struct {
 
 // Gateway is the role.
 type Gateway struct {
-	cfg   Config
-	ports Ports
-	proxy *proxy.Proxy
-	table atomic.Pointer[route.Table]
-	ready atomic.Bool
+	cfg      Config
+	ports    Ports
+	proxy    *proxy.Proxy
+	table    atomic.Pointer[route.Table]
+	ready    atomic.Bool // there is a table, and Run runs
+	stopping atomic.Bool // Run was told to stop
 }
 
 // New returns a gateway. It starts nothing.
@@ -83,7 +84,7 @@ func New(cfg Config, ports Ports) (*Gateway, error) {
 }
 
 // Ready reports whether the gateway has a table and is not stopping.
-func (g *Gateway) Ready() bool { return g.ready.Load() }
+func (g *Gateway) Ready() bool { return g.ready.Load() && !g.stopping.Load() }
 
 // Table returns the state of the current table; nil before the first.
 func (g *Gateway) Table() *mesh.TableStatus {
@@ -97,6 +98,7 @@ func (g *Gateway) Table() *mesh.TableStatus {
 
 // Run serves until ctx ends, then drains. ready is called once the first table is in force.
 func (g *Gateway) Run(ctx context.Context, ready func()) error {
+	g.stopping.Store(false)
 	defer g.ready.Store(false)
 	// The log and the sweep outlive the drain: exchanges end during it.
 	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -112,7 +114,7 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	front.Go("listener", g.serve)
 	front.Go("readiness", func(ctx context.Context) error {
 		<-ctx.Done()
-		g.ready.Store(false)
+		g.stopping.Store(true)
 		return nil
 	})
 	err := front.Wait()

@@ -9,6 +9,7 @@
 package accesslog
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"sync"
@@ -61,8 +62,8 @@ func (l *Log) Write(line *Line) {
 	}
 }
 
-// Run writes lines out until ctx ends, then the rest. It returns the writer's error: lines are dropped
-// from then on.
+// Run writes lines out until ctx ends, then the rest. It returns the writer's error: the lines that it
+// did not take are dropped, and those that come after wait for another Run.
 func (l *Log) Run(ctx context.Context) error {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
@@ -88,10 +89,15 @@ func (l *Log) flush() error {
 		l.giveBack(b)
 		return nil
 	}
-	_, err := l.out.Write(b)
+	n, err := l.out.Write(b)
+	if err != nil {
+		l.dropped.Add(int64(bytes.Count(b[min(max(n, 0), len(b)):], newline)))
+	}
 	l.giveBack(b)
 	return err
 }
+
+var newline = []byte("\n")
 
 func (l *Log) giveBack(b []byte) {
 	if cap(b) > 2*heldBytes {

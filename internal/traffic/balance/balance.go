@@ -47,8 +47,11 @@ type Member interface {
 // Tried remembers which members an exchange has tried. The zero value is none.
 type Tried struct {
 	n  int
-	at [8]int
+	at [MaxTried]int
 }
+
+// MaxTried is how many members a Tried remembers; more are forgotten.
+const MaxTried = 8
 
 // Add remembers the i-th member.
 func (t *Tried) Add(i int) {
@@ -127,8 +130,9 @@ func pickUntried(n int, tried *Tried, from int) int {
 	return -1
 }
 
-// roundRobin gives each member its turns at even distances: of weight w, at (k+½)/w for k = 0, 1, …
-// A heap yields who is next, so memory does not grow with the weights.
+// roundRobin gives each member its turns at even distances: of weight w, at (k+φ)/w for k = 0, 1, …
+// The phase φ is each member's own, so that those of equal weight do not come in a row between the turns
+// of a heavy one. A heap yields who is next, so memory does not grow with the weights.
 type roundRobin struct {
 	mu    sync.Mutex
 	turns []turn // guarded by mu; a heap
@@ -145,7 +149,8 @@ func newRoundRobin(weights []int) *roundRobin {
 	p := &roundRobin{n: len(weights), turns: make([]turn, len(weights))}
 	for i, w := range weights {
 		step := 1 / float64(w)
-		p.turns[i] = turn{at: step / 2, step: step, member: i}
+		phase := (float64(i) + 0.5) / float64(len(weights))
+		p.turns[i] = turn{at: step * phase, step: step, member: i}
 	}
 	for i := len(p.turns)/2 - 1; i >= 0; i-- {
 		p.down(i)

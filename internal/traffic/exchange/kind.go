@@ -35,6 +35,12 @@ const (
 // KindOf classifies a field name, compared without case. A name that only becomes one of those below
 // when '_' and '.' are taken for '-' is Refused: upstreams that map them together (CGI) cannot be fooled.
 func KindOf(name []byte) Kind {
+	if isForwarded(name) {
+		if EqualFold(name[:len(forwardedPrefix)], forwardedPrefix) && plainUnlessUnderscore(name) == Plain {
+			return Forwarding
+		}
+		return Refused
+	}
 	if len(name) >= len(kinds) {
 		return plainUnlessUnderscore(name)
 	}
@@ -49,6 +55,15 @@ func KindOf(name []byte) Kind {
 		return Refused
 	}
 	return plainUnlessUnderscore(name)
+}
+
+// forwardedPrefix begins the names of the family of fields that is ours to say as a whole: upstreams
+// believe members of it that nobody has listed.
+const forwardedPrefix = "x-forwarded-"
+
+// isForwarded reports whether a name belongs to that family, in any spelling.
+func isForwarded(name []byte) bool {
+	return len(name) > len(forwardedPrefix) && lower[name[0]] == 'x' && matches(name[:len(forwardedPrefix)], forwardedPrefix)
 }
 
 func matches(name []byte, want string) bool {
@@ -90,15 +105,6 @@ var kinds = func() (t [24][]namedKind) {
 		{"expect", Expect},
 		{"forwarded", Forwarding},
 		{"x-real-ip", Forwarding},
-		{"x-forwarded-by", Forwarding},
-		{"x-forwarded-for", Forwarding},
-		{"x-forwarded-host", Forwarding},
-		{"x-forwarded-port", Forwarding},
-		{"x-forwarded-proto", Forwarding},
-		{"x-forwarded-prefix", Forwarding},
-		{"x-forwarded-scheme", Forwarding},
-		{"x-forwarded-server", Forwarding},
-		{"x-forwarded-ssl", Forwarding},
 		{"x-original-url", Refused},
 		{"x-rewrite-url", Refused},
 		{"proxy", Refused},

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -32,7 +33,7 @@ func problem(x *Exchange, status int, code, detail string, last bool) {
 	b = append(b, `,"code":"`...)
 	b = append(b, code...)
 	b = append(b, `","detail":`...)
-	b = strconv.AppendQuote(b, detail)
+	b = appendJSON(b, detail)
 	b = append(b, `,"requestId":"`...)
 	b = append(b, x.Request.ID...)
 	b = append(b, "\"}\n"...)
@@ -44,6 +45,12 @@ func problem(x *Exchange, status int, code, detail string, last bool) {
 	if x.Answer.Start(&h) != nil || x.Answer.Write(b, true) != nil || x.Answer.End(nil) != nil {
 		x.Record.ClientGone = true
 	}
+}
+
+// appendJSON appends a string of our own words.
+func appendJSON(b []byte, s string) []byte {
+	q, _ := json.Marshal(s) // a string always can be
+	return append(b, q...)
 }
 
 var problemFields = Fields{

@@ -122,7 +122,7 @@ func (a *answer) decideFraming(h *exchange.Head) {
 	default:
 		a.mode = answerChunked
 	}
-	if h.Close {
+	if h.Close || a.c.draining() {
 		a.keep = false
 	}
 	if a.s.req.expect {

@@ -23,6 +23,7 @@ type body struct {
 	err      error
 	trailers exchange.Fields
 	count    int64
+	peeked   int64 // bytes that Buffered showed, which may have gone on unread
 	// expecting is the answer that tells a waiting client to go on, before the first read that waits.
 	expecting *answer
 	// flush is sent before each read that waits: what is held back must not wait for what comes next.
@@ -141,6 +142,7 @@ func (b *body) Buffered() ([]byte, bool) {
 	}
 	p := b.src.pending()
 	p = p[:min(int64(len(p)), b.left)]
+	b.peeked = int64(len(p))
 	return p, int64(len(p)) == b.left
 }
 
@@ -148,10 +150,7 @@ func (b *body) Buffered() ([]byte, bool) {
 func (b *body) Trailers() exchange.Fields { return b.trailers }
 
 // Stop implements exchange.Body.
-func (b *body) Stop() {
-	b.src.read.until = time.Time{}
-	_ = b.src.conn.SetReadDeadline(time.Unix(1, 0))
-}
+func (b *body) Stop() { b.src.read.stop() }
 
 // finish drops the rest of the piece handed out last, and reports whether the message was read to its end.
 func (b *body) finish() bool {

@@ -39,6 +39,10 @@ type Conn struct {
 	write  deadline
 	client netip.AddrPort
 	state  atomic.Int32
+	// draining makes the exchange under way the last one
+	draining func() bool
+	// drain is held while Drain sets its deadline
+	drain sync.Mutex
 	// the session that serves the current exchange; nil in between
 	s *session
 }
@@ -61,7 +65,7 @@ type session struct {
 // NewConn returns a connection that Serve will serve. It does not start anything.
 func NewConn(srv *Server, conn net.Conn) *Conn {
 	c := &Conn{srv: srv, conn: conn}
-	c.src = newSource(conn, srv.Buffers, srv.PlainReads)
+	c.src.start(conn, srv.Buffers, srv.PlainReads)
 	c.write.set = conn.SetWriteDeadline
 	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		ap := a.AddrPort()
@@ -74,15 +78,18 @@ func NewConn(srv *Server, conn net.Conn) *Conn {
 // makes the exchange under way the last one.
 func (c *Conn) Serve(ctx context.Context, draining func() bool) {
 	defer c.close()
-	for c.serveOne(ctx, draining) {
+	c.draining = draining
+	for c.serveOne(ctx) {
 	}
 }
 
-// Drain closes the connection if it is idle. One that is serving ends after its exchange.
+// Drain closes the connection if it is idle. One that is serving ends after its exchange. A request
+// that was on its way when the connection was drained is still served.
 func (c *Conn) Drain() {
+	c.drain.Lock()
+	defer c.drain.Unlock()
 	if c.state.CompareAndSwap(idle, closing) {
-		// The read that waits returns; what it may have read by then is served.
-		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+		_ = c.conn.SetReadDeadline(time.Now().Add(crossTime))
 	}
 }
 
@@ -95,24 +102,28 @@ func (c *Conn) close() {
 }
 
 // serveOne serves one exchange and reports whether the connection may serve another.
-func (c *Conn) serveOne(ctx context.Context, draining func() bool) (keep bool) {
+func (c *Conn) serveOne(ctx context.Context) (keep bool) {
 	if len(c.src.pending()) == 0 {
 		if err := c.src.read.keep(time.Now(), c.srv.Timeouts.Idle); err != nil {
 			return false
+		}
+		if c.state.Load() == closing || c.draining() {
+			// Drain came before the connection was idle, or before the deadline of an idle one was set.
+			_ = c.conn.SetReadDeadline(time.Now().Add(crossTime))
 		}
 		if err := c.src.fill(); err != nil {
 			return false
 		}
 	}
 	if !c.state.CompareAndSwap(idle, active) {
-		// Drained in the moment the request came: it is served, and is the last. The deadline that
-		// Drain sets may come late, so this connection's reads go without.
-		c.src.read = deadline{set: func(time.Time) error { return nil }}
-		_ = c.conn.SetReadDeadline(time.Time{})
+		// Drained in the moment the request came: it is served, and is the last.
+		c.drain.Lock() // until Drain has set its deadline, which is void now
+		c.src.read.until = time.Time{}
+		c.drain.Unlock()
 	}
 	s := c.srv.session()
 	c.s = s
-	keep = c.exchange(ctx, s, draining)
+	keep = c.exchange(ctx, s)
 	c.s = nil
 	c.srv.sessions.Put(s)
 	c.src.unpin()
@@ -126,14 +137,15 @@ func (srv *Server) session() *session {
 	return &session{}
 }
 
-func (c *Conn) exchange(ctx context.Context, s *session, draining func() bool) (keep bool) {
+func (c *Conn) exchange(ctx context.Context, s *session) (keep bool) {
 	s.req.reset()
+	s.body.count, s.body.peeked = 0, 0
 	s.x = exchange.Exchange{Body: exchange.NoBody{}, Answer: &s.ans}
 	s.ans.start(c, s)
 	err := c.readHead(&s.req)
 	s.x.Request = s.req.Request
 	c.identify(&s.x.Request)
-	s.ans.keep = err == nil && !s.req.close && !draining()
+	s.ans.keep = err == nil && !s.req.close
 	s.ans.oldClient = s.req.Minor == 0 && err == nil
 	s.ans.head = string(s.req.Method) == "HEAD"
 	if err != nil {
@@ -269,7 +281,7 @@ func (c *Conn) refuse(s *session, err error) bool {
 func (c *Conn) observe(s *session) {
 	r := &s.x.Record
 	r.Done = time.Now()
-	r.BytesIn, r.BytesOut = s.body.count, s.ans.count
+	r.BytesIn, r.BytesOut = max(s.body.count, s.body.peeked), s.ans.count
 	if r.Status == 0 && s.ans.started {
 		r.Status = s.ans.status
 	}
@@ -288,7 +300,7 @@ func (c *Conn) settle(s *session) bool {
 	if s.ans.keep && !whole && s.body.expecting == nil && s.body.err == nil {
 		whole = s.body.discard(lingerBytes)
 	}
-	if s.ans.keep && whole {
+	if s.ans.keep && whole && !c.src.read.stopped.Load() {
 		return true
 	}
 	c.linger()

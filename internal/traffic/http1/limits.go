@@ -2,7 +2,7 @@ package http1
 
 import "time"
 
-// Limits bound what a client may send. The zero value of a field means its default.
+// Limits bound what a client may send. DefaultLimits has the defaults; a zero admits nothing.
 type Limits struct {
 	// Fields in a head; default 100.
 	Fields int
@@ -26,7 +26,8 @@ type Timeouts struct {
 	Idle time.Duration
 	// Head is how long a head may take from its first byte; default 10 s.
 	Head time.Duration
-	// Stall is how long a body may make no progress in either direction; default 30 s.
+	// Stall is how long a body may make no progress in either direction; default 30 s. Towards the
+	// client progress is a whole piece, at most a large buffer: about 2 KiB/s are the least.
 	Stall time.Duration
 }
 
@@ -46,4 +47,8 @@ const (
 	// client reads the answer and not a reset.
 	lingerBytes = 256 << 10
 	lingerTime  = 2 * time.Second
+	// holdTime is how long a silent tunnel keeps its buffer where it cannot wait without one.
+	holdTime = time.Second
+	// crossTime is how long a drained connection may still bring the request that was on its way.
+	crossTime = 50 * time.Millisecond
 )

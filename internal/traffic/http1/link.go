@@ -23,6 +23,8 @@ type Link struct {
 	since time.Time
 	used  bool // it has served an exchange before
 	sent  int64
+	// unwatch lets go of the context that the link was dialled under
+	unwatch func() bool
 }
 
 // LinkConfig bounds what an endpoint may do.
@@ -49,7 +51,7 @@ func DefaultLinkConfig() LinkConfig {
 
 func newLink(p *Pool, conn net.Conn) *Link {
 	l := &Link{pool: p, conn: conn}
-	l.src = newSource(conn, p.cfg.Buffers, p.cfg.PlainReads)
+	l.src.start(conn, p.cfg.Buffers, p.cfg.PlainReads)
 	l.write.set = conn.SetWriteDeadline
 	return l
 }
@@ -177,6 +179,7 @@ func (l *Link) Release() {
 
 // Close breaks the link.
 func (l *Link) Close() {
+	l.unwatch()
 	l.src.release()
 	_ = l.conn.Close()
 	l.pool.open.Add(-1)
@@ -184,7 +187,10 @@ func (l *Link) Close() {
 
 // Interrupt makes a blocked Send or Receive return with an error, from another goroutine. The link is
 // of no use after.
-func (l *Link) Interrupt() { _ = l.conn.SetDeadline(time.Unix(1, 0)) }
+func (l *Link) Interrupt() {
+	l.src.read.stop()
+	l.write.stop()
+}
 
 // Tunnel hands over the connection after a 101.
 func (l *Link) Tunnel() (exchange.Tunnel, error) {
@@ -193,7 +199,7 @@ func (l *Link) Tunnel() (exchange.Tunnel, error) {
 
 // fresh reports whether a link that lay idle can be used.
 func (l *Link) fresh(now time.Time) bool {
-	if now.Sub(l.since) > l.pool.cfg.Idle {
+	if now.Sub(l.since) > l.pool.cfg.Idle || l.src.read.stopped.Load() {
 		return false
 	}
 	if sc, ok := l.conn.(syscall.Conn); ok && l.src.raw == nil {

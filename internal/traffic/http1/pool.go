@@ -37,7 +37,7 @@ func (p *Pool) Get(ctx context.Context) (*Link, error) {
 	return p.Dial(ctx)
 }
 
-// Dial opens a new link.
+// Dial opens a new link, which lives no longer than ctx: the end of that breaks off whatever it does.
 func (p *Pool) Dial(ctx context.Context) (*Link, error) {
 	var conn net.Conn
 	var err error
@@ -51,7 +51,9 @@ func (p *Pool) Dial(ctx context.Context) (*Link, error) {
 		return nil, dialError(p.addr, err)
 	}
 	p.open.Add(1)
-	return newLink(p, conn), nil
+	l := newLink(p, conn)
+	l.unwatch = context.AfterFunc(ctx, l.Interrupt)
+	return l, nil
 }
 
 func (p *Pool) take(now time.Time) *Link {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -76,15 +78,14 @@ type source struct {
 	one        [1]byte
 }
 
-func newSource(conn net.Conn, buffers *Buffers, plain bool) source {
-	s := source{conn: conn, buffers: buffers}
+func (s *source) start(conn net.Conn, buffers *Buffers, plain bool) {
+	s.conn, s.buffers = conn, buffers
 	s.read.set = conn.SetReadDeadline
 	if sc, ok := conn.(syscall.Conn); ok && !plain && rawReads {
 		if raw, err := sc.SyscallConn(); err == nil {
 			s.raw = raw
 		}
 	}
-	return s
 }
 
 // pending returns what is buffered and not consumed.
@@ -216,8 +217,9 @@ func (s *source) readable(fd uintptr) bool {
 
 // deadline pushes a connection's deadline out lazily: setting it costs more than looking at it.
 type deadline struct {
-	set   func(time.Time) error
-	until time.Time
+	set     func(time.Time) error
+	until   time.Time
+	stopped atomic.Bool
 }
 
 // keep makes the deadline fire between d and a quarter more than d after now. Zero means never.
@@ -229,7 +231,23 @@ func (d *deadline) keep(now time.Time, after time.Duration) error {
 		return nil
 	}
 	d.until = now.Add(after + after/4)
-	return d.set(d.until)
+	return d.move(d.until)
+}
+
+// move sets the deadline. One that was stopped before, or is while it moves, has passed.
+func (d *deadline) move(t time.Time) error {
+	err := d.set(t)
+	if err == nil && d.stopped.Load() {
+		d.stop() // it may have been stopped before it was set
+		err = os.ErrDeadlineExceeded
+	}
+	return err
+}
+
+// stop makes the deadline pass now and for good, from another goroutine.
+func (d *deadline) stop() {
+	d.stopped.Store(true)
+	_ = d.set(time.Unix(1, 0))
 }
 
 // clear takes the deadline away.
@@ -238,7 +256,7 @@ func (d *deadline) clear() error {
 		return nil
 	}
 	d.until = time.Time{}
-	return d.set(time.Time{})
+	return d.move(time.Time{})
 }
 
 // slide moves what is pending down to the pinned bytes, to make room behind it.

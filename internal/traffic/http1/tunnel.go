@@ -47,8 +47,7 @@ func (t *tunnel) Next() ([]byte, error) {
 	t.src.consume(t.held)
 	t.held = 0
 	if len(t.src.pending()) == 0 {
-		t.src.unpin()
-		if err := t.src.fill(); err != nil {
+		if err := t.fill(); err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil, io.EOF
 			}
@@ -57,6 +56,26 @@ func (t *tunnel) Next() ([]byte, error) {
 	}
 	t.held = len(t.src.pending())
 	return t.src.pending(), nil
+}
+
+// fill waits for more. What can only wait by reading a byte keeps its buffer for a while after bytes
+// came, or it would read every one of them by itself.
+func (t *tunnel) fill() error {
+	if t.src.raw == nil && t.src.buf != nil {
+		t.src.base, t.src.r, t.src.w = 0, 0, 0
+		err := t.src.read.keep(time.Now(), holdTime)
+		if err == nil {
+			err = t.src.fill()
+		}
+		if !isTimeout(err) {
+			return err
+		}
+		if err := t.src.read.clear(); err != nil {
+			return err
+		}
+	}
+	t.src.unpin()
+	return t.src.fill()
 }
 
 // Write implements exchange.Tunnel.

@@ -39,7 +39,9 @@ type Server struct {
 // exchange, and those that are left after the grace are broken off. The listener is left open: it
 // belongs to the caller. An error is one of accepting.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	s.mu.Lock()
 	s.conns = map[*http1.Conn]struct{}{}
+	s.mu.Unlock()
 	s.draining.Store(false)
 	exchanges, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()

@@ -41,8 +41,7 @@ func (a *attempt) failReceive(err error) (over bool) {
 	case isTimeout(err):
 		a.failure = failure{status: 504, code: CodeTimeout, detail: "the endpoint did not answer in time"}
 	case errors.Is(err, http1.ErrMalformed):
-		a.failure = failure{status: 502, code: CodeMalformed, detail: "the endpoint's answer is malformed"}
-		a.x.Record.Reason = err.Error()
+		a.failure = failure{status: 502, code: CodeMalformed, detail: "the endpoint's answer is malformed", cause: err.Error()}
 	default:
 		a.failure = failure{status: 502, code: CodeReset, detail: "the endpoint closed the connection without an answer"}
 	}

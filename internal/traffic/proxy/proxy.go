@@ -45,7 +45,7 @@ type Config struct {
 	Links *http1.LinkConfig
 	// PerTry bounds the wait for the head of an answer; default 10 s.
 	PerTry time.Duration
-	// Attempts bounds how many endpoints are tried; default 3.
+	// Attempts bounds how many endpoints are tried; default 3, at most balance.MaxTried.
 	Attempts int
 }
 
@@ -63,6 +63,7 @@ func New(cfg Config) *Proxy {
 	if cfg.Attempts == 0 {
 		cfg.Attempts = 3
 	}
+	cfg.Attempts = min(cfg.Attempts, balance.MaxTried)
 	return &Proxy{cfg: cfg}
 }
 
@@ -97,6 +98,8 @@ type failure struct {
 	status int
 	code   string
 	detail string
+	// cause is the detail that only the log is told; empty where detail says it all.
+	cause string
 	// again says that another endpoint may be tried: the request cannot have been acted on, or acting
 	// on it twice is the same as once and a kept connection had died.
 	again bool
@@ -111,6 +114,9 @@ func (p *Proxy) forward(ctx context.Context, x *exchange.Exchange, m *route.Matc
 	*a = attempt{p: p, x: x, m: *m}
 	if !a.try(ctx) {
 		exchange.Problem(x, a.failure.status, a.failure.code, a.failure.detail)
+		if a.failure.cause != "" {
+			x.Record.Reason = a.failure.cause
+		}
 	}
 	*a = attempt{}
 	p.attempts.Put(a)
@@ -166,7 +172,7 @@ func (a *attempt) run(ctx context.Context) (over bool) {
 	if err != nil {
 		return a.failDial(ctx, err)
 	}
-	over, stale := a.exchange(link)
+	over, stale := a.exchange(ctx, link)
 	if !stale {
 		return over
 	}
@@ -174,17 +180,24 @@ func (a *attempt) run(ctx context.Context) (over bool) {
 	if link, err = pool.Dial(ctx); err != nil {
 		return a.failDial(ctx, err)
 	}
-	over, _ = a.exchange(link)
+	over, _ = a.exchange(ctx, link)
 	return over
 }
 
 // exchange sends the request and brings the answer. stale says that a kept connection had died under
 // a request that may be sent again.
-func (a *attempt) exchange(link *http1.Link) (over, stale bool) {
+func (a *attempt) exchange(ctx context.Context, link *http1.Link) (over, stale bool) {
 	up, err := a.send(link)
 	var head *exchange.Head
 	if err == nil {
 		head, err = link.Receive(a.x.Request.Method, a.p.cfg.PerTry, a.x.Answer)
+		for up != nil && isTimeout(err) {
+			wait := up.wait(a.p.cfg.PerTry)
+			if wait <= 0 {
+				break
+			}
+			head, err = link.Receive(a.x.Request.Method, wait, a.x.Answer)
+		}
 	}
 	if err != nil {
 		unused := link.Used() && link.Silent()
@@ -198,6 +211,10 @@ func (a *attempt) exchange(link *http1.Link) (over, stale bool) {
 		if errors.Is(err, exchange.ErrClientGone) {
 			return a.clientFault(err), false
 		}
+		if ctx.Err() != nil {
+			a.x.Record.Code = exchange.CodeShutdown
+			return true, false
+		}
 		if unused && up == nil && idempotent(a.x.Request.Method) && !isTimeout(err) {
 			return false, true
 		}
@@ -207,12 +224,12 @@ func (a *attempt) exchange(link *http1.Link) (over, stale bool) {
 	if head.Status == 101 {
 		return a.upgrade(link, head), false
 	}
-	a.relay(link, head, up)
+	a.relay(ctx, link, head, up)
 	return true, false
 }
 
 // relay brings the answer to the client, and lets go of the link.
-func (a *attempt) relay(link *http1.Link, head *exchange.Head, up *upload) {
+func (a *attempt) relay(ctx context.Context, link *http1.Link, head *exchange.Head, up *upload) {
 	err := a.copyAnswer(link, head)
 	whole := true
 	if up != nil {
@@ -222,8 +239,12 @@ func (a *attempt) relay(link *http1.Link, head *exchange.Head, up *upload) {
 	case err == nil && whole:
 		link.Release()
 		return
+	case ctx.Err() != nil:
+		a.x.Record.Code = exchange.CodeShutdown
 	case errors.Is(err, exchange.ErrClientGone):
 		a.clientFault(err)
+	case err != nil && up != nil && up.fault != nil:
+		a.clientFault(up.fault)
 	case err != nil:
 		// The client sees the connection break: a cut answer is never taken for a whole one.
 		a.x.Record.Code, a.x.Record.Reason = CodeCut, err.Error()

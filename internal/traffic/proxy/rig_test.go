@@ -28,6 +28,7 @@ type rig struct {
 	records chan observed
 	table   *route.Table
 	server  *listen.Server
+	ln      net.Listener
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
@@ -74,7 +75,7 @@ func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 		Wait: cfg.wait, Grace: 2 * time.Second, Log: log,
 	}
 	ln := listenLocal(t)
-	r.addr = ln.Addr().String()
+	r.addr, r.ln = ln.Addr().String(), ln
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	go func() {
@@ -184,7 +185,7 @@ type recorder struct {
 	answer   func(n int, head string) string
 
 	// onHead is told of each head, before its body; set it before the first request.
-	onHead chan struct{}
+	onHead chan struct{} // guarded by mu
 	served sync.WaitGroup
 }
 
@@ -244,7 +245,7 @@ func newRecorderFunc(t testing.TB, answer func(n int, head string) string) *reco
 func (rec *recorder) serve(c net.Conn) {
 	br := bufio.NewReader(c)
 	for {
-		head, body, ok := readRaw(br, rec.onHead)
+		head, body, ok := readRaw(br, rec.headSeen)
 		rec.mu.Lock()
 		if head != "" {
 			rec.requests = append(rec.requests, head+body)
@@ -263,7 +264,7 @@ func (rec *recorder) serve(c net.Conn) {
 }
 
 // readRaw reads one request as it came: the head with its empty line, and the body still encoded.
-func readRaw(br *bufio.Reader, onHead chan<- struct{}) (head, body string, ok bool) {
+func readRaw(br *bufio.Reader, onHead func()) (head, body string, ok bool) {
 	var b strings.Builder
 	length, chunked := 0, false
 	for {
@@ -283,12 +284,11 @@ func readRaw(br *bufio.Reader, onHead chan<- struct{}) (head, body string, ok bo
 			chunked = true
 		}
 	}
-	if onHead != nil {
-		onHead <- struct{}{}
-	}
+	onHead()
 	if chunked {
-		body, ok := readChunks(br)
-		return b.String(), body, ok
+		var body strings.Builder
+		ok := readChunks(br, &body)
+		return b.String(), body.String(), ok
 	}
 	p := make([]byte, length)
 	n, err := io.ReadFull(br, p)
@@ -326,33 +326,21 @@ func readChunks(br *bufio.Reader, to *strings.Builder) bool {
 	}
 }
 
-// readChunks reads a chunked body as it came, trailers and all.
-func readChunks(br *bufio.Reader) (string, bool) {
-	var b strings.Builder
-	for last := false; ; {
-		line, err := br.ReadString('\n')
-		b.WriteString(line)
-		if err != nil {
-			return b.String(), false
-		}
-		if last {
-			if line == "\r\n" {
-				return b.String(), true
-			}
-			continue
-		}
-		size := 0
-		_, _ = fmt.Sscanf(line, "%x", &size)
-		if last = size == 0; last {
-			continue
-		}
-		p := make([]byte, size+2)
-		n, err := io.ReadFull(br, p)
-		b.Write(p[:n])
-		if err != nil {
-			return b.String(), false
-		}
+// headSeen tells whoever waits for it that a head came.
+func (rec *recorder) headSeen() {
+	rec.mu.Lock()
+	ch := rec.onHead
+	rec.mu.Unlock()
+	if ch != nil {
+		ch <- struct{}{}
 	}
+}
+
+// tellHeads sends to ch for each head that comes, before its body.
+func (rec *recorder) tellHeads(ch chan struct{}) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.onHead = ch
 }
 
 // waitClosed waits until the connections that were made so far have ended.
@@ -391,34 +379,51 @@ func newEarly(t testing.TB, answer string) string {
 func newUpstream(t testing.TB, serve func(c net.Conn)) string {
 	t.Helper()
 	ln := listenLocal(t)
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var open []net.Conn
-	wg.Go(func() {
+	newUpstreamOn(t, ln, serve)
+	return ln.Addr().String()
+}
+
+// upstream is one that can be killed.
+type upstream struct {
+	ln net.Listener
+	wg sync.WaitGroup
+
+	mu   sync.Mutex
+	open []net.Conn // guarded by mu
+}
+
+func newUpstreamOn(t testing.TB, ln net.Listener, serve func(c net.Conn)) *upstream {
+	t.Helper()
+	u := &upstream{ln: ln}
+	u.wg.Go(func() {
 		for {
 			c, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			mu.Lock()
-			open = append(open, c)
-			mu.Unlock()
-			wg.Go(func() {
+			u.mu.Lock()
+			u.open = append(u.open, c)
+			u.mu.Unlock()
+			u.wg.Go(func() {
 				defer c.Close()
 				serve(c)
 			})
 		}
 	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		mu.Lock()
-		for _, c := range open {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return ln.Addr().String()
+	t.Cleanup(u.kill)
+	return u
+}
+
+// kill closes everything at once, as the end of a process does.
+func (u *upstream) kill() {
+	_ = u.ln.Close()
+	u.mu.Lock()
+	for _, c := range u.open {
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+	}
+	u.mu.Unlock()
+	u.wg.Wait()
 }
 
 // saw returns the requests that the upstream saw.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
@@ -26,7 +27,7 @@ func (a *attempt) send(link *http1.Link) (*upload, error) {
 	if whole {
 		return nil, link.Send(piece)
 	}
-	up := &upload{body: a.x.Body, link: link, chunked: r.Length == exchange.Unknown, buffers: a.p.cfg.Links.Buffers}
+	up := &upload{body: a.x.Body, link: link, chunked: r.Length == exchange.Unknown, buffers: a.p.cfg.Links.Buffers, began: time.Now()}
 	up.done.Add(1)
 	go up.run()
 	return up, nil
@@ -39,6 +40,8 @@ type upload struct {
 	chunked bool
 	buffers *http1.Buffers
 	done    sync.WaitGroup
+	began   time.Time
+	ended   atomic.Int64 // nanoseconds after began; 0 while it goes on, broken when the client spoiled it
 
 	// after done
 	fault error // the client's: malformed, too slow, gone
@@ -47,6 +50,7 @@ type upload struct {
 
 func (u *upload) run() {
 	defer u.done.Done()
+	defer func() { u.ended.CompareAndSwap(0, int64(max(time.Since(u.began), 1))) }()
 	for {
 		p, err := u.body.Next()
 		if isEOF(err) {
@@ -55,6 +59,7 @@ func (u *upload) run() {
 		}
 		if err != nil {
 			u.fault = clientSide(err)
+			u.ended.Store(broken)
 			u.link.Interrupt() // the endpoint must not wait for what never comes, nor we for it
 			return
 		}
@@ -91,16 +96,38 @@ func (u *upload) finish() error {
 	return u.link.Send(http1.AppendLastChunk(nil, u.body.Trailers()))
 }
 
+// broken is in upload.ended when no answer can be waited for any more.
+const broken = -1
+
+// wait returns how long an endpoint may still take to answer if it has perTry from when it was sent
+// everything: what it has not got it cannot answer.
+func (u *upload) wait(perTry time.Duration) time.Duration {
+	switch ended := u.ended.Load(); ended {
+	case 0:
+		return perTry
+	case broken:
+		return 0
+	default:
+		return perTry + time.Duration(ended) - time.Since(u.began)
+	}
+}
+
 // settleTime is how long an upload may go on after its answer was complete: an endpoint that read
 // everything answers a moment before we have noted that everything was sent.
 const settleTime = 50 * time.Millisecond
 
-// settle ends the upload after the answer, and reports whether all was sent.
+// settle ends the upload after the answer, and reports whether all was sent and both connections are
+// as they were.
 func (u *upload) settle() bool {
-	t := time.AfterFunc(settleTime, u.interrupt)
+	var late sync.WaitGroup
+	late.Add(1)
+	t := time.AfterFunc(settleTime, func() { defer late.Done(); u.interrupt() })
 	u.done.Wait()
-	t.Stop()
-	return u.whole
+	if t.Stop() {
+		return u.whole
+	}
+	late.Wait() // not to interrupt the next exchange
+	return false
 }
 
 // stop ends the upload at once.

@@ -14,6 +14,11 @@ func (a *attempt) upgrade(link *http1.Link, head *exchange.Head) (over bool) {
 		a.failure = failure{status: 502, code: CodeMalformed, detail: "the endpoint changed the protocol without being asked"}
 		return false
 	}
+	if to, _ := head.Fields.Find(exchange.Upgrade); !exchange.EqualFold(to.Value, "websocket") {
+		link.Close()
+		a.failure = failure{status: 502, code: CodeMalformed, detail: "the endpoint changed to another protocol than it was asked to"}
+		return false
+	}
 	client, err := a.x.Answer.Tunnel(head)
 	if err != nil {
 		link.Close()

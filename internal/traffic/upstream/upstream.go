@@ -154,10 +154,14 @@ func strategyOf(instances []*mesh.Instance) balance.Strategy {
 
 func weightOf(in *mesh.Instance) int {
 	if w, err := strconv.Atoi(in.Metadata["weight"]); err == nil && w > 0 {
-		return w
+		return min(w, maxWeight)
 	}
 	return 1
 }
+
+// maxWeight bounds what an instance may claim for itself: pickers multiply weights, and add up their
+// inverses.
+const maxWeight = 1 << 16
 
 func why(instances []*mesh.Instance) string {
 	draining, failing, https := 0, 0, 0

@@ -1,0 +1,170 @@
+package exchangetest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
+)
+
+// patience bounds each wait of the suite.
+const patience = 10 * time.Second
+
+// TestProtocol runs the contract against connections that open makes, a fresh one for each part.
+func TestProtocol(t *testing.T, open Open) {
+	t.Helper()
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, Open)
+	}{
+		{"a request arrives as it was said", testHead},
+		{"a body of known length is pulled to its end", testSized},
+		{"a body of unknown length is pulled to its end", testUnknown},
+		{"a body that nobody pulls holds its sender back", testPulled},
+		{"an answer may come before the body was read", testEarly},
+		{"a client that says nothing more comes is answered", testHalfClose},
+		{"an upload that is cancelled ends in an error", testCancelled},
+		{"a client that waits is told to go on when its body is pulled", testContinue},
+		{"a client that waits is not told to go on when its body is not wanted", testNoContinue},
+		{"interim answers pass", testInterim},
+		{"trailers pass both ways", testTrailers},
+		{"trailers are kept from a client that takes none", testNoTrailers},
+		{"the answer to HEAD has a length and no body", testNoBody},
+		{"an answer without a length is whole at its end", testUnknownAnswer},
+		{"an answer is whole in many pieces", testPieces},
+		{"a client that does not read holds the answer back", testSlowReader},
+		{"what is held back is sent on flush", testFlush},
+		{"a stopped body ends a wait", testStop},
+		{"an answer that is too short is seen to be cut", testShort},
+		{"an answer that is not ended is seen to be cut", testNotEnded},
+		{"an answer that is longer than its length is an error", testLong},
+		{"an answer is started once", testTwice},
+		{"a handler that panics ends its exchange only", testPanic},
+		{"a client that leaves is an error of the write", testGone},
+		{"a tunnel carries both ways and closes each by itself", testTunnel},
+		{"a tunnel that is aborted breaks", testTunnelAbort},
+		{"exchanges follow each other", testSequence},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
+	}
+}
+
+// handler runs a function for each exchange and tells when it returned.
+type handler struct {
+	f    func(ctx context.Context, x *exchange.Exchange)
+	done chan struct{}
+}
+
+// ServeExchange implements exchange.Handler.
+func (h *handler) ServeExchange(ctx context.Context, x *exchange.Exchange) {
+	defer func() { h.done <- struct{}{} }()
+	h.f(ctx, x)
+}
+
+func serve(f func(x *exchange.Exchange)) *handler {
+	return &handler{f: func(_ context.Context, x *exchange.Exchange) { f(x) }, done: make(chan struct{}, 64)}
+}
+
+// wait waits for the handler to return.
+func (h *handler) wait(t *testing.T) {
+	t.Helper()
+	within(t, h.done, "the handler did not return")
+}
+
+func within[T any](t *testing.T, ch <-chan T, what string) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(patience):
+		t.Fatalf("%s within %v", what, patience)
+	}
+	return v
+}
+
+// answer gives a whole answer.
+func answer(x *exchange.Exchange, status int, body string) error {
+	h := exchange.Head{Status: status, Length: int64(len(body))}
+	return errors.Join(x.Answer.Start(&h), x.Answer.Write([]byte(body), true), x.Answer.End(nil))
+}
+
+// pull reads a body to its end.
+func pull(b exchange.Body) ([]byte, error) {
+	var all []byte
+	for {
+		p, err := b.Next()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, p...)
+	}
+}
+
+// expect reads an answer to its end and checks it.
+func expect(t *testing.T, s Stream, status int, body string) Answer {
+	t.Helper()
+	type result struct {
+		head Answer
+		body []byte
+		err  error
+	}
+	ch := make(chan result, 1)
+	go func() {
+		var r result
+		if r.head, r.err = s.Answer(); r.err == nil {
+			r.body, r.err = io.ReadAll(s)
+		}
+		ch <- r
+	}()
+	r := within(t, ch, "no answer")
+	if r.err != nil || r.head.Status != status || string(r.body) != body {
+		t.Fatalf("answer is %d, %.80q, %v; want %d, %.80q", r.head.Status, r.body, r.err, status, body)
+	}
+	return r.head
+}
+
+// broken reads an answer and wants it to break.
+func broken(t *testing.T, s Stream) {
+	t.Helper()
+	ch := make(chan error, 1)
+	go func() {
+		_, err := s.Answer()
+		if err == nil {
+			_, err = io.Copy(io.Discard, s)
+		}
+		ch <- err
+	}()
+	if err := within(t, ch, "the answer neither ended nor broke"); err == nil {
+		t.Error("the answer looks whole")
+	}
+}
+
+// send sends a body in pieces of odd sizes from a goroutine of its own.
+// flow counts what one end sent and the other took, and waits until the sender stands still.
+type flow struct{ sent, taken atomic.Int64 }
+
+// stand returns how far the sender got once it has got no further for a while.
+func (f *flow) stand() int64 {
+	tick := time.NewTicker(30 * time.Millisecond)
+	defer tick.Stop()
+	for last, still := int64(-1), 0; ; {
+		<-tick.C
+		if n := f.sent.Load(); n != last {
+			last, still = n, 0
+		} else if still++; still == 3 {
+			return last
+		}
+	}
+}
+
+// plenty is more than any protocol buffers on the way.
+const plenty = 48 << 20
+
+// inFlight is the most that may be on the way when nobody takes anything: sockets' buffers and ours.
+const inFlight = 24 << 20
