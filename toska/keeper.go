@@ -28,7 +28,8 @@ type Discovery interface {
 }
 
 // Keeper keeps one instance registered: it opens a session, renews it, opens it again when it breaks,
-// and registers anew when the mesh has forgotten the instance.
+// and registers anew when the mesh has forgotten the instance meanwhile. An instance that somebody
+// deregisters while its session lives stays deregistered.
 type Keeper struct {
 	discovery    Discovery
 	registration mesh.Registration
@@ -76,8 +77,9 @@ func (k *Keeper) Instance() (mesh.Instance, bool) {
 
 // Run keeps the instance registered until ctx ends or Deregister is called, and then returns nil. When
 // ctx ends, the instance stays registered until its lease lapses. Run ends with an error that matches
-// mesh.ErrStale when another program has registered the same id, and with the mesh's own error when the
-// very first registration is refused. It is called once.
+// mesh.ErrStale when another program has registered the same id, one that matches mesh.ErrNotFound when
+// somebody has deregistered the instance, and the mesh's own error when the very first registration is
+// refused. It is called once.
 func (k *Keeper) Run(ctx context.Context) error {
 	done := make(chan struct{})
 	k.mu.Lock()
@@ -120,10 +122,12 @@ func (k *Keeper) keep(ctx context.Context) error {
 			opened := time.Now()
 			err = k.hold(ctx, s)
 			pause.held(time.Since(opened))
-			if errors.Is(err, mesh.ErrStale) {
+			switch {
+			case errors.Is(err, mesh.ErrStale):
 				return fmt.Errorf("keep %s registered: another program has taken the id: %w", k.registration.ID, err)
-			}
-			if ctx.Err() == nil {
+			case errors.Is(err, mesh.ErrNotFound):
+				return fmt.Errorf("%s was deregistered by somebody else, and is left so: %w", k.registration.ID, err)
+			case ctx.Err() == nil:
 				k.log.Warn("session ended; it is opened again", "error", err)
 			}
 		}
@@ -178,8 +182,7 @@ func (k *Keeper) refused(err error) bool {
 // hold keeps the open session until it ends, and tells why it ended.
 func (k *Keeper) hold(ctx context.Context, s held) error {
 	if err := k.adopt(ctx, s); err != nil {
-		k.release(s, true)
-		return err
+		return k.part(s, err)
 	}
 	tick := time.NewTicker(mesh.RenewInterval)
 	defer tick.Stop()
@@ -189,15 +192,25 @@ func (k *Keeper) hold(ctx context.Context, s held) error {
 			k.release(s, false)
 			return nil
 		case <-s.Done():
-			k.release(s, true)
-			return s.Err()
+			return k.part(s, s.Err())
 		case <-tick.C:
 			if err := k.renew(ctx, s); err != nil {
-				k.release(s, true)
-				return err
+				return k.part(s, err)
 			}
 		}
 	}
+}
+
+// part lets go of a session that is of no use any more, and returns why: its own word, if it has one,
+// says more than a call that failed.
+func (k *Keeper) part(s held, err error) error {
+	select {
+	case <-s.Done():
+		err = s.Err()
+	default:
+	}
+	k.release(s, true)
+	return err
 }
 
 // adopt makes s the current session, and tells the mesh again what a new incarnation does not know.

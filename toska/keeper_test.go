@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -135,7 +136,7 @@ func TestKeeperRegistersAgainWhenItIsForgotten(t *testing.T) {
 			t.Fatalf("Drain: %v", err)
 		}
 		d.forget()
-		d.current().end(mesh.ErrNotFound)
+		d.current().end(mesh.ErrUnavailable)
 		synctest.Wait()
 		inst, _ := k.Instance()
 		if inst.Incarnation != 2 {
@@ -163,6 +164,37 @@ func TestKeeperStopsWhenAnotherProgramTookTheID(t *testing.T) {
 			t.Errorf("opened %d times, want no fight over the id", d.opened())
 		}
 	})
+}
+
+func TestKeeperEndsWhenTheInstanceWasDeregistered(t *testing.T) { // N-18
+	for _, tc := range []struct {
+		name string
+		word func(*session)
+	}{
+		{"and the session says so", func(s *session) { s.end(mesh.ErrNotFound) }},
+		{"and a renewal says so first", func(s *session) { s.fail(mesh.ErrNotFound) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &discovery{}
+				k, result := start(t, d, mesh.Registration{Service: "web", ID: "web-1"})
+				<-k.Registered()
+				tc.word(d.current())
+				time.Sleep(time.Minute)
+				select {
+				case err := <-result:
+					if !errors.Is(err, mesh.ErrNotFound) || !strings.Contains(err.Error(), "web-1 was deregistered") {
+						t.Errorf("Run = %v, want ErrNotFound and that web-1 was deregistered", err)
+					}
+				default:
+					t.Error("Run goes on, want it to end")
+				}
+				if d.opened() != 1 {
+					t.Errorf("opened %d times, want the instance left alone", d.opened())
+				}
+			})
+		})
+	}
 }
 
 func TestKeeperEndsWhenTheFirstRegistrationIsRefused(t *testing.T) {

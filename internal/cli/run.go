@@ -48,7 +48,8 @@ SIGINT or SIGTERM it is taken out of rotation first and gets the signal then; HU
 are handed on. When it ends, toska run deregisters it and exits with its status. The program and what it
 has started end with toska run, however that ends.
 
-If no node runs yet, the program starts all the same and joins as soon as there is one.`,
+If no node runs yet, the program starts all the same and joins as soon as there is one. If somebody
+deregisters the instance, the program goes on without the mesh.`,
 		Example: `  toska run --name web --port 9000 -- python3 -m http.server 9000
   toska run --name orders --port 0 --check /healthz -- ./orders   # listens on $PORT
   toska run --name orders --port 8081 --metadata weight=3 --drain 5s -- java -jar orders.jar`,

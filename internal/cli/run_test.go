@@ -46,6 +46,23 @@ func TestRunStopsAProgramWhoseIDWasTaken(t *testing.T) {
 	w.expect(t, <-result, 8, "another program has taken the id", "--id")
 }
 
+func TestRunGoesOnWithAProgramThatWasDeregistered(t *testing.T) {
+	w, result := runServer(t, "--id", "web-1", "--drain", "1ms")
+	await(t, func() bool { return strings.Contains(w.stderr.String(), "behind the gateway") })
+	s := w.client.sessions[0]
+	s.err = mesh.ErrNotFound
+	close(s.done)
+	await(t, func() bool { return strings.Contains(w.stderr.String(), "out of the mesh") })
+	interrupt(t, syscall.SIGTERM)
+	w.expect(t, <-result, 128+15, "web-1 was deregistered", "goes on")
+	if strings.Contains(w.stderr.String(), "could not be") {
+		t.Errorf("it complains that it cannot leave a mesh that it is out of:\n%s", w.stderr.String())
+	}
+	if len(w.client.registered) != 1 || len(w.client.removed) != 0 {
+		t.Errorf("registered %d times and removed %v, want once and nothing", len(w.client.registered), w.client.removed)
+	}
+}
+
 func TestRunStopsAProgramThatIsRefused(t *testing.T) {
 	w := newWorld()
 	w.client.err = mesh.ErrForbidden

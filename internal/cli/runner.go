@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,6 +37,7 @@ type runner struct {
 	log    *slog.Logger
 	port   port
 	keeper *toska.Keeper // nil until the port answers
+	out    atomic.Bool   // the keeper has ended because somebody deregistered the instance
 	child  *child.Process
 	wg     sync.WaitGroup
 
@@ -202,7 +204,12 @@ func (r *runner) attend(ctx context.Context, signals <-chan os.Signal) error {
 				r.join(ctx)
 			}
 		case err := <-r.kept:
-			if err != nil {
+			switch {
+			case errors.Is(err, mesh.ErrNotFound):
+				r.out.Store(true)
+				say(r.env.Stderr, "toska: %s was deregistered, so the program is out of the mesh and gets no traffic from it; "+
+					"it goes on, and joins again when toska run is started anew", r.keeper.ID())
+			case err != nil:
 				reason = err
 				say(r.env.Stderr, "toska: the mesh does not take the program, so it is stopped")
 				r.stop(ctx)
@@ -251,7 +258,7 @@ func (r *runner) join(ctx context.Context) {
 // depart takes the program out of rotation, gives what is in flight its time, and deregisters it.
 func (r *runner) depart(ctx context.Context) {
 	k := r.keeper
-	if k == nil {
+	if k == nil || r.out.Load() {
 		return
 	}
 	if _, registered := k.Instance(); registered && r.flags.drain > 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -25,6 +26,7 @@ type bridge struct {
 // chatter are complaints that mean nothing on an engine without listeners, or in its first moments.
 var chatter = [...]string{
 	"Failed to detect schema version",
+	"Failed to detect storage schema version",
 	"failed to update storage version",
 	"Running http and grpc server on single port",
 	"simple token is not cryptographically signed",
@@ -88,7 +90,7 @@ func (c *core) Enabled(l zapcore.Level) bool {
 
 // With is part of zapcore.Core.
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
-	return &core{bridge: c.bridge, with: append(c.with[:len(c.with):len(c.with)], attrs(fields)...)}
+	return &core{bridge: c.bridge, with: append(slices.Clip(c.with), attrs(fields)...)}
 }
 
 // Check is part of zapcore.Core.

@@ -30,7 +30,8 @@ type Config struct {
 	Dir string
 	// Log may be nil.
 	Log *slog.Logger
-	// MinFree is how much space the disk must have for writes to be accepted, by default 64 MiB.
+	// MinFree is how much space the disk must have for writes to be accepted, by default 64 MiB;
+	// negative for no guard.
 	MinFree int64
 	// Ballast is the size of a file that is given up when the disk is nearly full, so that the engine
 	// can finish what it has begun, by default 16 MiB; negative for none.
@@ -66,8 +67,8 @@ func (c Config) filled() (Config, error) {
 	if c.Quota == 0 {
 		c.Quota = d.Quota
 	}
-	if c.MinFree < 0 || c.History < 0 || c.Quota < 0 {
-		return c, fmt.Errorf("free space %d, history %s and quota %d must not be negative", c.MinFree, c.History, c.Quota)
+	if c.History < 0 || c.Quota < 0 {
+		return c, fmt.Errorf("history %s and quota %d must not be negative", c.History, c.Quota)
 	}
 	return c, nil
 }

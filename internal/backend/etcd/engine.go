@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"go.etcd.io/etcd/client/v3"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 
@@ -61,11 +61,11 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	e.finish = sync.OnceFunc(func() { close(e.done) })
 	e.bridge = newBridge(cfg.Log, e.fail)
 	if err := e.start(); err != nil {
-		return nil, fmt.Errorf("open store %s: %w", cfg.Dir, err)
+		return nil, fmt.Errorf("open store: %w", err)
 	}
 	e.client = newClient(e.server)
 	if err := e.awaitReady(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", cfg.Dir, err), e.Close())
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), e.Close())
 	}
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
@@ -121,9 +121,11 @@ func (e *Engine) startServer() (*embed.Etcd, error) {
 func (e *Engine) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startDeadline)
 	defer cancel()
+	for e.server.Server.Leader() == 0 && e.Failed() == nil && pause(ctx, leaderPause) {
+		// It is about to elect itself.
+	}
 	epoch, err := e.readEpoch(ctx)
 	for errors.Is(err, rpctypes.ErrLeaderChanged) && pause(ctx, leaderPause) {
-		// The engine has just elected itself.
 		epoch, err = e.readEpoch(ctx)
 	}
 	if failed := e.Failed(); failed != nil {

@@ -120,7 +120,7 @@ func TestADamagedDirectoryIsAClearError(t *testing.T) {
 			dir, _ := filled(t)
 			c.damage(t, dir)
 			before := tree(t, dir)
-			e, err := etcd.Open(t.Context(), etcd.Config{Dir: dir, Log: logTo(t), Ballast: -1, MinFree: 1})
+			e, err := etcd.Open(t.Context(), etcd.Config{Dir: dir, Log: logTo(t), Ballast: -1, MinFree: -1})
 			if err == nil {
 				closeEngine(t, e)
 				t.Fatal("Open succeeded")

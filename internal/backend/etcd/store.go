@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"go.etcd.io/etcd/client/v3"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/toska-mesh/toska-mesh/internal/state/registry"
 	"github.com/toska-mesh/toska-mesh/mesh"

@@ -10,30 +10,34 @@ import (
 )
 
 // openIn opens an engine that the test's cleanup closes.
-func openIn(t testing.TB, dir string) *etcd.Engine {
-	t.Helper()
-	e, err := etcd.Open(t.Context(), etcd.Config{Dir: dir, Log: logTo(t), Ballast: -1, MinFree: 1})
+func openIn(tb testing.TB, dir string) *etcd.Engine {
+	tb.Helper()
+	e, err := etcd.Open(tb.Context(), etcd.Config{Dir: dir, Log: logTo(tb), Ballast: -1, MinFree: -1})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { closeEngine(t, e) })
+	tb.Cleanup(func() { closeEngine(tb, e) })
 	return e
 }
 
-func closeEngine(t testing.TB, e *etcd.Engine) {
-	t.Helper()
+func closeEngine(tb testing.TB, e *etcd.Engine) {
+	tb.Helper()
 	if err := e.Close(); err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 }
 
 func TestStore(t *testing.T) {
-	registrytest.TestStore(t, func(t testing.TB) registry.Store { return openIn(t, filepath.Join(t.TempDir(), "store")).Store() })
+	registrytest.TestStore(t, func(tb testing.TB) registry.Store {
+		tb.Helper()
+		return openIn(tb, filepath.Join(tb.TempDir(), "store")).Store()
+	})
 }
 
 func TestDurable(t *testing.T) {
-	registrytest.TestDurable(t, func(t testing.TB, dir string) (registry.Store, func()) {
-		e := openIn(t, filepath.Join(dir, "store"))
-		return e.Store(), func() { closeEngine(t, e) }
+	registrytest.TestDurable(t, func(tb testing.TB, dir string) (registry.Store, func()) {
+		tb.Helper()
+		e := openIn(tb, filepath.Join(dir, "store"))
+		return e.Store(), func() { closeEngine(tb, e) }
 	})
 }

@@ -1,9 +1,13 @@
 package registry
 
 import (
+	"context"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
+	"time"
 )
 
 // defaultLoopback is where an instance listens that named no loopback address itself.
@@ -28,7 +32,8 @@ func resolve(address, loopback, node string) string {
 
 // place decides where an instance is, from the address that it named and the one that it called from.
 // An address that only means something on its own machine is replaced by the caller's; if that is no
-// better, it is this node's loopback.
+// better, it is this node's loopback. A caller that listens on loopback and calls from this very machine
+// is found there and not at the address that it called from.
 func place(named string, caller netip.Addr, node string) (address, loopback string) {
 	literal, local := localAddress(named)
 	if !local {
@@ -38,7 +43,7 @@ func place(named string, caller netip.Addr, node string) (address, loopback stri
 		return named, ""
 	}
 	caller = caller.Unmap()
-	if caller.IsValid() && !caller.IsLoopback() && !caller.IsUnspecified() {
+	if caller.IsValid() && !caller.IsLoopback() && !caller.IsUnspecified() && (!onLoopback(named) || !ownInterface(caller)) {
 		return caller.String(), ""
 	}
 	return NodeAddress(node), literal
@@ -63,16 +68,66 @@ func localAddress(named string) (literal string, local bool) {
 	return "", false
 }
 
+// onLoopback reports whether an address names loopback, rather than nothing or all addresses.
+func onLoopback(named string) bool {
+	ip, err := netip.ParseAddr(named)
+	return err == nil && ip.Unmap().IsLoopback() || err != nil && named != ""
+}
+
+// lookupDeadline bounds how long a registration waits for the address of a name.
+const lookupDeadline = 500 * time.Millisecond
+
 // ownListener reports whether address and port are one of the listeners of this node. The address is
-// a placed one.
-func ownListener(listeners []netip.AddrPort, address string, port int, node string) bool {
-	for _, l := range listeners {
-		if int(l.Port()) == port && sameHost(l.Addr().Unmap(), address, node) {
+// a placed one. A name is looked up only if the port is one of ours; one that cannot be is not ours.
+func (r *Registry) ownListener(ctx context.Context, address string, port int) bool {
+	if r.cfg.OwnListeners == nil {
+		return false
+	}
+	var ours []netip.Addr
+	for _, l := range r.cfg.OwnListeners() {
+		if int(l.Port()) == port {
+			ours = append(ours, l.Addr().Unmap())
+		}
+	}
+	if len(ours) == 0 {
+		return false
+	}
+	for _, host := range r.hosts(ctx, address) {
+		if slices.ContainsFunc(ours, func(l netip.Addr) bool { return sameHost(l, host, r.cfg.NodeID) }) {
 			return true
 		}
 	}
 	return false
 }
+
+// hosts returns the placed addresses that an address stands for.
+func (r *Registry) hosts(ctx context.Context, address string) []string {
+	if _, err := netip.ParseAddr(address); err == nil || strings.HasPrefix(address, nodePrefix) {
+		return []string{address}
+	}
+	name := strings.ToLower(strings.TrimSuffix(address, "."))
+	if slices.Contains(loopbackNames[:], name) {
+		return []string{NodeAddress(r.cfg.NodeID)}
+	}
+	if own, err := os.Hostname(); err == nil && strings.EqualFold(own, name) {
+		return append(interfaces(), NodeAddress(r.cfg.NodeID))
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupDeadline)
+	defer cancel()
+	ips, err := r.cfg.Resolve(ctx, name)
+	if err != nil {
+		return nil
+	}
+	out := make([]string, 0, len(ips))
+	for _, ip := range ips {
+		out = append(out, ip.Unmap().String())
+	}
+	return out
+}
+
+// loopbackNames are what systems call loopback in their own files, besides localhost.
+var loopbackNames = [...]string{"localhost.localdomain", "localhost4", "localhost6", "localhost4.localdomain4",
+	"localhost6.localdomain6", "ip6-localhost", "ip6-loopback"}
 
 func sameHost(listener netip.Addr, address, node string) bool {
 	if address == NodeAddress(node) {
@@ -83,21 +138,27 @@ func sameHost(listener netip.Addr, address, node string) bool {
 		return false
 	}
 	ip = ip.Unmap()
-	return ip == listener || listener.IsUnspecified() && ownInterface(ip)
+	return ip == listener || listener.IsUnspecified() && (ip.IsLoopback() || ownInterface(ip))
 }
 
 // ownInterface reports whether an interface of this machine has the address.
 func ownInterface(ip netip.Addr) bool {
+	return slices.Contains(interfaces(), ip.Unmap().WithZone("").String())
+}
+
+// interfaces returns the addresses of this machine.
+func interfaces() []string {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
-		return false
+		return nil
 	}
+	var out []string
 	for _, a := range addrs {
 		if n, ok := a.(*net.IPNet); ok {
-			if own, ok := netip.AddrFromSlice(n.IP); ok && own.Unmap() == ip.WithZone("") {
-				return true
+			if own, ok := netip.AddrFromSlice(n.IP); ok {
+				out = append(out, own.Unmap().String())
 			}
 		}
 	}
-	return false
+	return out
 }

@@ -35,7 +35,7 @@ func (r *Registry) Register(ctx context.Context, reg mesh.Registration) (mesh.In
 // register writes a new incarnation.
 func (r *Registry) register(ctx context.Context, reg mesh.Registration) (*mesh.Instance, error) {
 	caller := identity.FromContext(ctx)
-	rec, err := r.admit(caller, reg)
+	rec, err := r.admit(ctx, caller, reg)
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +62,10 @@ func (r *Registry) register(ctx context.Context, reg mesh.Registration) (*mesh.I
 }
 
 // admit checks a registration and returns the record to write for it.
-func (r *Registry) admit(caller identity.Caller, reg mesh.Registration) (Record, error) {
+func (r *Registry) admit(ctx context.Context, caller identity.Caller, reg mesh.Registration) (Record, error) {
 	fields := wrongFields(reg, r.cfg.Names)
 	address, loopback := place(reg.Address, caller.Addr, r.cfg.NodeID)
-	if r.cfg.OwnListeners != nil && ownListener(r.cfg.OwnListeners(), address, reg.Port, r.cfg.NodeID) {
+	if r.ownListener(ctx, address, reg.Port) {
 		fields = append(fields, mesh.FieldError{Field: "port", Problem: fmt.Sprintf(
 			"%d at this address is a listener of this node itself, which would send requests in a circle", reg.Port)})
 	}
@@ -92,7 +92,10 @@ func (r *Registry) admit(caller identity.Caller, reg mesh.Registration) (Record,
 // newID makes an id that begins with the service's name, for people.
 func newID(service string) string {
 	const most = 100
-	name := mesh.ServiceKey(service)
+	name := strings.TrimLeft(mesh.ServiceKey(service), "._-")
+	if name == "" {
+		name = "instance"
+	}
 	return name[:min(len(name), most)] + "-" + strings.ToLower(rand.Text()[:12])
 }
 
@@ -104,6 +107,9 @@ func (r *Registry) claim(caller identity.Caller, id string) (number uint64, err 
 		return 0, notRunning()
 	}
 	if d, ok := r.damaged[keyOf(id)]; ok {
+		if !caller.MayChange(damagedRegistrar) {
+			return 0, unreadable(id)
+		}
 		return d.number, nil
 	}
 	e := r.entries[id]
@@ -223,13 +229,30 @@ func (r *Registry) report(ctx context.Context, caller identity.Caller, ref mesh.
 		return err
 	}
 	je := Entry{What: DidVerdict, Why: "reported " + rep.Health.String()}
-	return r.change(ctx, caller, ref, je, func(rec *Record) bool {
+	err := r.change(ctx, caller, ref, je, func(rec *Record) bool {
 		if rec.Health == rep.Health && !rec.Verdict.soft() {
 			return false
 		}
 		rec.setHealth(rep.Health, ByReport, cutOutput(rep.Output), time.Now().UTC())
 		return true
 	})
+	if err == nil {
+		r.graceAnew(ref.ID)
+	}
+	return err
+}
+
+// graceAnew gives a held instance whose session is lost the grace once more: what was just reported of
+// it is to be seen, and does not replace a session.
+func (r *Registry) graceAnew(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.leases[id]
+	if l == nil || l.lifetime != mesh.Held || l.session != nil || l.lost.IsZero() {
+		return
+	}
+	l.lost = time.Now()
+	r.scheduleLocked(l, l.lost.Add(mesh.SessionGrace))
 }
 
 // Drain takes the instance out of rotation and leaves it registered.
@@ -243,7 +266,32 @@ func (r *Registry) Drain(ctx context.Context, ref mesh.Ref) error {
 
 // Deregister removes the instance for good.
 func (r *Registry) Deregister(ctx context.Context, ref mesh.Ref) error {
-	return r.change(ctx, identity.FromContext(ctx), ref, Entry{What: DidDeregister, Why: "request"}, nil)
+	caller := identity.FromContext(ctx)
+	if done, err := r.discard(ctx, caller, ref.ID); done {
+		return err
+	}
+	return r.change(ctx, caller, ref, Entry{What: DidDeregister, Why: "request"}, nil)
+}
+
+// discard removes the record of id if it is damaged, and reports whether it was.
+func (r *Registry) discard(ctx context.Context, caller identity.Caller, id string) (bool, error) {
+	r.mu.Lock()
+	d, ok := r.damaged[keyOf(id)]
+	running := r.running
+	r.mu.Unlock()
+	switch {
+	case !ok || !running:
+		return false, nil
+	case !caller.MayChange(damagedRegistrar):
+		return true, unreadable(id)
+	}
+	je := Entry{What: DidDeregister, Why: "its record is damaged", Who: whoCalls(caller, r.cfg.NodeID)}
+	rev, err := r.remove(ctx, Record{ID: id}, d.number, je)
+	if err != nil {
+		return true, fmt.Errorf("%s %s: %w", je.What, id, err)
+	}
+	r.reach(ctx, rev)
+	return true, nil
 }
 
 func notRunning() error {
@@ -255,9 +303,24 @@ func gone(id string) error {
 		Detail: "no instance has the id " + shorten(id)}
 }
 
+// lapsed ends the session of an instance that was not heard in time.
+func lapsed(id string) error {
+	return unavailable("the lease of instance " + shorten(id) + " lapsed: it was not renewed in time; open a session again")
+}
+
 func stale(id string) error {
 	return &mesh.Error{Kind: mesh.ErrStale, Code: mesh.CodeStale,
 		Detail: "instance " + shorten(id) + " was registered again since; this incarnation of it no longer counts"}
+}
+
+// damagedRegistrar stands for whoever registered an instance whose record cannot be read: it is nobody,
+// so that an admin alone may change it.
+const damagedRegistrar = ""
+
+func unreadable(id string) error {
+	return &mesh.Error{Kind: mesh.ErrForbidden, Code: mesh.CodeForbidden,
+		Detail: fmt.Sprintf("the record of instance %s is damaged, and who registered it cannot be told; "+
+			"let an admin deregister the id, or register under another one", shorten(id))}
 }
 
 func forbidden(id, registrar string) error {

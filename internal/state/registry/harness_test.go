@@ -2,7 +2,6 @@ package registry_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"iter"
 	"net/netip"
@@ -28,22 +27,22 @@ type running struct {
 }
 
 // start runs a registry on the store and returns when it is ready.
-func start(t testing.TB, store registry.Store) *running {
-	t.Helper()
-	return startWith(t, registry.Config{NodeID: node}, store)
+func start(tb testing.TB, store registry.Store) *running {
+	tb.Helper()
+	return startWith(tb, registry.Config{NodeID: node}, store)
 }
 
-func startWith(t testing.TB, cfg registry.Config, store registry.Store) *running {
-	t.Helper()
+func startWith(tb testing.TB, cfg registry.Config, store registry.Store) *running {
+	tb.Helper()
 	reg, err := registry.New(cfg, store)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return run(t, reg, store)
+	return run(tb, reg, store)
 }
 
-func run(t testing.TB, reg *registry.Registry, store registry.Store) *running {
-	t.Helper()
+func run(tb testing.TB, reg *registry.Registry, store registry.Store) *running {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready := make(chan struct{})
 	done := make(chan error, 1)
@@ -52,7 +51,7 @@ func run(t testing.TB, reg *registry.Registry, store registry.Store) *running {
 	case <-ready:
 	case err := <-done:
 		cancel()
-		t.Fatalf("Run = %v", err)
+		tb.Fatalf("Run = %v", err)
 	}
 	r := &running{Registry: reg, store: store}
 	stopped := false
@@ -63,10 +62,10 @@ func run(t testing.TB, reg *registry.Registry, store registry.Store) *running {
 		stopped = true
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("Run = %v", err)
+			tb.Errorf("Run = %v", err)
 		}
 	}
-	t.Cleanup(r.stop)
+	tb.Cleanup(r.stop)
 	return r
 }
 
@@ -79,86 +78,86 @@ func bubble(t *testing.T, test func(*testing.T, *running)) {
 }
 
 // as returns a context of a service caller at the address.
-func as(t testing.TB, role identity.Role, addr string) context.Context {
-	t.Helper()
+func as(tb testing.TB, role identity.Role, addr string) context.Context {
+	tb.Helper()
 	c := identity.Caller{Role: role}
 	if addr != "" {
 		c.Addr = netip.MustParseAddr(addr)
 	}
-	return identity.NewContext(t.Context(), c)
+	return identity.NewContext(tb.Context(), c)
 }
 
-func service(t testing.TB) context.Context {
-	t.Helper()
-	return as(t, identity.Service, "10.0.0.9")
+func service(tb testing.TB) context.Context {
+	tb.Helper()
+	return as(tb, identity.Service, "10.0.0.9")
 }
 
 func web(id string) mesh.Registration {
 	return mesh.Registration{Service: "web", ID: id, Address: "10.0.0.1", Port: 8080, Lifetime: mesh.Leased}
 }
 
-func register(t testing.TB, r *running, reg mesh.Registration) mesh.Instance {
-	t.Helper()
-	inst, err := r.Register(service(t), reg)
+func register(tb testing.TB, r *running, reg mesh.Registration) mesh.Instance {
+	tb.Helper()
+	inst, err := r.Register(service(tb), reg)
 	if err != nil {
-		t.Fatalf("Register(%s) = %v", reg.ID, err)
+		tb.Fatalf("Register(%s) = %v", reg.ID, err)
 	}
 	return inst
 }
 
-func openSession(t testing.TB, r *running, id string, resume uint64) mesh.Session {
-	t.Helper()
-	s, err := r.Open(service(t), web(id), resume)
+func openSession(tb testing.TB, r *running, id string, resume uint64) mesh.Session {
+	tb.Helper()
+	s, err := r.Open(service(tb), web(id), resume)
 	if err != nil {
-		t.Fatalf("Open(%s, %d) = %v", id, resume, err)
+		tb.Fatalf("Open(%s, %d) = %v", id, resume, err)
 	}
 	return s
 }
 
 // healthOf returns the health of an instance as the word, or "gone".
-func healthOf(t testing.TB, r *running, id string) string {
-	t.Helper()
-	inst, err := r.Instance(t.Context(), id)
+func healthOf(tb testing.TB, r *running, id string) string {
+	tb.Helper()
+	inst, err := r.Instance(tb.Context(), id)
 	if errors.Is(err, mesh.ErrNotFound) {
 		return "gone"
 	}
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return inst.Health.String()
 }
 
-func wantHealth(t testing.TB, r *running, id, want string) {
-	t.Helper()
+func wantHealth(tb testing.TB, r *running, id, want string) {
+	tb.Helper()
 	synctest.Wait()
-	if got := healthOf(t, r, id); got != want {
-		t.Errorf("%s is %s, want %s", id, got, want)
+	if got := healthOf(tb, r, id); got != want {
+		tb.Errorf("%s is %s, want %s", id, got, want)
 	}
 }
 
-func revision(t testing.TB, r *running) mesh.Revision {
-	t.Helper()
-	s, err := r.Snapshot(t.Context())
+func revision(tb testing.TB, r *running) mesh.Revision {
+	tb.Helper()
+	s, err := r.Snapshot(tb.Context())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s.Revision
 }
 
 // journalOf returns the entries of all commits after the revision.
-func journalOf(t testing.TB, store registry.Store, after mesh.Revision, n int) []registry.Entry {
-	t.Helper()
+func journalOf(tb testing.TB, store registry.Store, after mesh.Revision, n int) []registry.Entry {
+	tb.Helper()
 	var out []registry.Entry
 	if n == 0 {
 		return nil
 	}
-	for c, err := range store.Watch(t.Context(), after) {
+	for c, err := range store.Watch(tb.Context(), after) {
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		var e registry.Entry
-		if err := json.Unmarshal(c.Journal, &e); err != nil {
-			t.Fatalf("journal entry %q: %v", c.Journal, err)
+		e, err := registry.DecodeEntry(c.Journal)
+		if err != nil {
+			tb.Fatalf("journal entry %q: %v", c.Journal, err)
 		}
 		if out = append(out, e); len(out) == n {
 			break

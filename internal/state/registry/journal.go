@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/trust/identity"
@@ -39,13 +40,26 @@ type Also struct {
 	ID      string `json:"id"`
 }
 
+// DecodeEntry reads the journal entry of a commit. What no registry wrote is ErrDamaged.
+func DecodeEntry(data []byte) (Entry, error) {
+	content, err := Unseal(data)
+	if err != nil {
+		return Entry{}, err
+	}
+	var e Entry
+	if err := json.Unmarshal(content, &e); err != nil {
+		return Entry{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return e, nil
+}
+
 // encode returns the stored form. An Entry holds nothing that JSON refuses.
 func (e Entry) encode() []byte {
 	data, err := json.Marshal(e)
 	if err != nil {
 		panic("registry: a journal entry cannot be encoded: " + err.Error())
 	}
-	return data
+	return Seal(data)
 }
 
 // whoCalls names a caller for the journal.

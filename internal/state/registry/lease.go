@@ -163,6 +163,15 @@ func (r *Registry) trackLocked(id string, e *entry) {
 	}
 }
 
+// whyGoneLocked tells the session of an instance that is not there any more why: a lease that lapsed may be
+// opened again at once, while who was deregistered by somebody stays so.
+func (r *Registry) whyGoneLocked(id string) error {
+	if l := r.leases[id]; l != nil && l.dropping {
+		return lapsed(id)
+	}
+	return gone(id)
+}
+
 // untrackLocked ends the lease of an id, and its session with the reason.
 func (r *Registry) untrackLocked(id string, why error) {
 	l := r.leases[id]

@@ -97,21 +97,6 @@ func TestASessionClosedInOrderLeavesAFreshLease(t *testing.T) {
 	})
 }
 
-func TestASilentSessionLapses(t *testing.T) {
-	bubble(t, func(t *testing.T, r *running) {
-		s := openSession(t, r, "a", 0)
-		advance(mesh.LeaseTTL)
-		wantHealth(t, r, "a", "gone")
-		<-s.Done()
-		if !errors.Is(s.Err(), mesh.ErrNotFound) {
-			t.Errorf("the session ended with %v, want ErrNotFound", s.Err())
-		}
-		if err := s.Renew(t.Context()); !errors.Is(err, mesh.ErrNotFound) {
-			t.Errorf("Renew = %v, want ErrNotFound", err)
-		}
-	})
-}
-
 func TestWhatEndsASession(t *testing.T) {
 	for _, c := range []struct {
 		name string

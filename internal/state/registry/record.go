@@ -78,26 +78,41 @@ func Encode(r Record) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode record of %s: %w", r.ID, err)
 	}
+	return Seal(content), nil
+}
+
+// Seal returns the stored form of a JSON document: the format, the checksum, the document. All that a
+// store holds has this form.
+func Seal(content []byte) []byte {
 	data := make([]byte, headerSize, headerSize+len(content))
 	data[0] = formatJSON
 	data = append(data, content...)
 	binary.BigEndian.PutUint32(data[1:headerSize], checksum(data))
-	return data, nil
+	return data
+}
+
+// Unseal returns what Seal was given. Anything else is ErrDamaged, with a reason for people.
+func Unseal(data []byte) ([]byte, error) {
+	if len(data) < headerSize {
+		return nil, fmt.Errorf("%w: %d bytes are too short", ErrDamaged, len(data))
+	}
+	if data[0] != formatJSON {
+		return nil, fmt.Errorf("%w: format %d is unknown to this version", ErrDamaged, data[0])
+	}
+	if got, want := checksum(data), binary.BigEndian.Uint32(data[1:headerSize]); got != want {
+		return nil, fmt.Errorf("%w: checksum is %08x, stored as %08x", ErrDamaged, got, want)
+	}
+	return data[headerSize:], nil
 }
 
 // Decode reads what Encode wrote. Anything else is ErrDamaged, with a reason for people.
 func Decode(data []byte) (Record, error) {
-	if len(data) < headerSize {
-		return Record{}, fmt.Errorf("%w: %d bytes are too short", ErrDamaged, len(data))
-	}
-	if data[0] != formatJSON {
-		return Record{}, fmt.Errorf("%w: format %d is unknown to this version", ErrDamaged, data[0])
-	}
-	if got, want := checksum(data), binary.BigEndian.Uint32(data[1:headerSize]); got != want {
-		return Record{}, fmt.Errorf("%w: checksum is %08x, stored as %08x", ErrDamaged, got, want)
+	content, err := Unseal(data)
+	if err != nil {
+		return Record{}, err
 	}
 	var r Record
-	if err := json.Unmarshal(data[headerSize:], &r); err != nil {
+	if err := json.Unmarshal(content, &r); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if r.ID == "" || r.Service == "" || r.Port < 1 || r.Port > 65535 || r.Lifetime > mesh.Permanent {

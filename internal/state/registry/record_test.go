@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/toska-mesh/toska-mesh/internal/backend/memory"
 	"github.com/toska-mesh/toska-mesh/internal/state/registry"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
@@ -39,6 +40,29 @@ func TestEncodedFormIsStable(t *testing.T) {
 		`"verdict":"lease","before":"degraded","draining":true,"registrar":"service","node":"n1","registeredAt":"2026-02-03T04:05:06.000007Z"}`
 	if d := cmp.Diff(want, string(data[5:])); d != "" {
 		t.Errorf("content (-want +got):\n%s", d)
+	}
+}
+
+func TestAJournalEntryCarriesItsChecksum(t *testing.T) {
+	store := memory.NewStore()
+	r := start(t, store)
+	before := revision(t, r)
+	register(t, r, web("a"))
+	for c, err := range store.Watch(t.Context(), before) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := registry.DecodeEntry(c.Journal); err != nil || e.ID != "a" || e.What != registry.DidRegister {
+			t.Errorf("DecodeEntry = %+v, %v, want the registration of a", e, err)
+		}
+		for i := range c.Journal {
+			data := append([]byte(nil), c.Journal...)
+			data[i] ^= 1
+			if _, err := registry.DecodeEntry(data); !errors.Is(err, registry.ErrDamaged) {
+				t.Fatalf("a bit of byte %d flipped: DecodeEntry = %v, want ErrDamaged", i, err)
+			}
+		}
+		break
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"runtime/debug"
 	"slices"
@@ -22,6 +23,8 @@ const (
 	// backoffLeast and backoffMost bound the pause before the store is tried again.
 	backoffLeast = 50 * time.Millisecond
 	backoffMost  = 2 * time.Second
+	// maxWaiting is how many commits are applied together at most.
+	maxWaiting = 256
 )
 
 // Config is what a Registry needs to know of its node.
@@ -33,6 +36,9 @@ type Config struct {
 	// OwnListeners returns the addresses on which this node listens now, which no instance may have.
 	// It may be nil.
 	OwnListeners func() []netip.AddrPort
+	// Resolve returns the addresses of a host name, to compare them with OwnListeners; nil asks the
+	// system.
+	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -91,6 +97,8 @@ type Stats struct {
 	Stale bool
 	// Damaged are the values in quarantine, sorted by key.
 	Damaged []Damage
+	// Published counts the snapshots that were published since New.
+	Published uint64
 }
 
 var _ mesh.Discovery = (*Registry)(nil)
@@ -105,6 +113,11 @@ func New(cfg Config, store Store) (*Registry, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Resolve == nil {
+		cfg.Resolve = func(ctx context.Context, name string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+		}
 	}
 	r := &Registry{cfg: cfg, store: store, log: cfg.Log, wake: make(chan struct{}, 1)}
 	r.entries = make(map[string]*entry)
@@ -208,21 +221,66 @@ func (r *Registry) follow(ctx context.Context, rev mesh.Revision) {
 	}
 }
 
+// watchStore applies each commit after rev. Those that wait are applied together, so that a burst of
+// them costs few snapshots.
 func (r *Registry) watchStore(ctx context.Context, rev mesh.Revision) error {
+	ctx, cancel := context.WithCancel(ctx)
+	commits := make(chan Commit, maxWaiting)
+	var err, broken error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(commits)
+		broken = contain(func() { err = r.receive(ctx, rev, commits) })
+	})
+	defer wg.Wait()
+	defer cancel()
+	for c := range commits {
+		r.apply(waiting(c, commits))
+	}
+	if broken != nil {
+		panic(broken)
+	}
+	return err
+}
+
+// receive hands on what the store's watch yields.
+func (r *Registry) receive(ctx context.Context, rev mesh.Revision, commits chan<- Commit) error {
 	for c, err := range r.store.Watch(ctx, rev) {
 		if err != nil {
 			return err
 		}
-		r.apply(c)
+		select {
+		case commits <- c:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return errors.New("the store's watch ended")
+}
+
+// waiting returns c and the commits that have come behind it.
+func waiting(c Commit, commits <-chan Commit) []Commit {
+	batch := []Commit{c}
+	for len(batch) < maxWaiting {
+		select {
+		case c, ok := <-commits:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, c)
+		default:
+			return batch
+		}
+	}
+	return batch
 }
 
 // lost marks the snapshot stale, and says so once.
 func (r *Registry) lost(err error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.markStaleLocked() {
+	first := r.markStaleLocked()
+	r.mu.Unlock()
+	if first {
 		r.log.Warn("registry is stale: the store cannot be followed", slog.Any("error", err))
 	}
 }
@@ -247,6 +305,7 @@ func (r *Registry) Stats() Stats {
 		st = Stats{Revision: v.snap.Revision, Services: len(v.snap.Services),
 			Instances: v.snap.Instances(), Stale: v.snap.Stale}
 	}
+	st.Published = v.nth
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, l := range r.leases {

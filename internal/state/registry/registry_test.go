@@ -251,11 +251,46 @@ func TestDamagedRecordsAreKeptAndNotServed(t *testing.T) {
 		r.stop()
 		r = run(t, r.Registry, r.store)
 		check(r)
-		register(t, r, web("bad"))
+		for _, ctx := range []context.Context{service(t), as(t, identity.Anonymous, "10.0.0.8")} {
+			if _, err := r.Register(ctx, web("bad")); !errors.Is(err, mesh.ErrForbidden) || !strings.Contains(err.Error(), "deregister") {
+				t.Errorf("Register over a damaged record = %v, want ErrForbidden and what to do", err)
+			}
+			if err := r.Deregister(ctx, mesh.Ref{ID: "bad"}); !errors.Is(err, mesh.ErrForbidden) {
+				t.Errorf("Deregister of a damaged record = %v, want ErrForbidden", err)
+			}
+		}
+		admin := as(t, identity.Admin, "10.0.0.8")
+		if _, err := r.Register(admin, web("bad")); err != nil {
+			t.Errorf("an admin may register over a damaged record: %v", err)
+		}
 		wantHealth(t, r, "bad", "passing")
 		if got := r.Stats().Damaged; len(got) != 1 {
 			t.Errorf("Damaged = %+v after a fresh registration, want strange alone", got)
 		}
+	})
+}
+
+func TestAnAdminRemovesADamagedRecord(t *testing.T) {
+	bubble(t, func(t *testing.T, r *running) {
+		start := revision(t, r)
+		if _, err := r.store.Commit(t.Context(), registry.Txn{Writes: []registry.Write{{Key: "instance/bad", Data: []byte("x")}}}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := r.Deregister(as(t, identity.Admin, "10.0.0.8"), mesh.Ref{ID: "bad"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, values, err := r.store.Load(t.Context()); err != nil || len(values) != 0 {
+			t.Errorf("Load = %v, %v, want nothing", values, err)
+		}
+		if got := r.Stats().Damaged; len(got) != 0 {
+			t.Errorf("Damaged = %+v, want none", got)
+		}
+		entries := journalOf(t, r.store, mesh.Revision{Epoch: start.Epoch, Number: start.Number + 1}, 1)
+		if e := entries[0]; e.What != registry.DidDeregister || e.ID != "bad" {
+			t.Errorf("journal entry = %+v, want that bad was deregistered", e)
+		}
+		register(t, r, web("bad"))
 	})
 }
 

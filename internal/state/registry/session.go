@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/trust/identity"
@@ -40,8 +41,8 @@ func (r *Registry) Open(ctx context.Context, reg mesh.Registration, resume uint6
 	return r.attachLocked(inst), nil
 }
 
-// resume goes on with the current incarnation. It returns nil if that is another one, or of another
-// service or port, or if its time was up: the instance is then registered anew.
+// resume goes on with the current incarnation. It returns nil if that is another one, or says anything
+// else of itself, or if its time was up: the instance is then registered anew.
 func (r *Registry) resume(ctx context.Context, reg mesh.Registration, incarnation uint64) (mesh.Session, error) {
 	caller := identity.FromContext(ctx)
 	ref := mesh.Ref{ID: reg.ID, Incarnation: incarnation}
@@ -69,11 +70,20 @@ func (r *Registry) resumeLocked(caller identity.Caller, ref mesh.Ref, reg mesh.R
 		return nil, err
 	}
 	l := r.leases[ref.ID]
-	if l == nil || l.dropping || e.rec.Lifetime != mesh.Held || e.rec.Port != reg.Port ||
-		mesh.ServiceKey(e.rec.Service) != mesh.ServiceKey(reg.Service) {
+	if l == nil || l.dropping || !r.says(caller, &e.rec, reg) {
 		return nil, nil
 	}
 	return r.attachLocked(e.inst), nil
+}
+
+// says reports whether a held record is what the registration would write.
+func (r *Registry) says(caller identity.Caller, rec *Record, reg mesh.Registration) bool {
+	address, loopback := place(reg.Address, caller.Addr, r.cfg.NodeID)
+	check := clampCheck(reg.Check)
+	return rec.Lifetime == mesh.Held && mesh.ServiceKey(rec.Service) == mesh.ServiceKey(reg.Service) &&
+		rec.Address == address && rec.Loopback == loopback && rec.Port == reg.Port &&
+		maps.Equal(rec.Metadata, reg.Metadata) &&
+		(rec.Check == nil) == (check == nil) && (check == nil || *rec.Check == *check)
 }
 
 // attachLocked makes a new session the one of the instance's lease, and ends an older one.
@@ -150,7 +160,7 @@ func (s *session) Renew(ctx context.Context) error {
 	if err := s.current(); err != nil {
 		return err
 	}
-	return s.r.renew(ctx, s.insider(), s.ref())
+	return s.explain(s.r.renew(ctx, s.insider(), s.ref()))
 }
 
 // Report renews, and changes the verdict if it differs.
@@ -158,7 +168,19 @@ func (s *session) Report(ctx context.Context, rep mesh.Report) error {
 	if err := s.current(); err != nil {
 		return err
 	}
-	return s.r.report(ctx, s.insider(), s.ref(), rep)
+	return s.explain(s.r.report(ctx, s.insider(), s.ref(), rep))
+}
+
+// explain replaces the word that the instance is gone by the reason: a session outlives its instance
+// only while a lapse is on its way to the store.
+func (s *session) explain(err error) error {
+	if !errors.Is(err, mesh.ErrNotFound) {
+		return err
+	}
+	if ended := s.Err(); ended != nil {
+		return ended
+	}
+	return lapsed(s.inst.ID)
 }
 
 // current returns why the session is not its instance's session any more.

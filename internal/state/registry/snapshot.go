@@ -17,6 +17,8 @@ import (
 // nil until the record was loaded for the first time.
 type view struct {
 	snap *mesh.Snapshot
+	// nth counts the publications.
+	nth uint64
 	// changed is closed by publishLocked.
 	changed chan struct{}
 }
@@ -29,7 +31,8 @@ func (v *view) revision() mesh.Revision {
 }
 
 func (r *Registry) publishLocked(s *mesh.Snapshot) {
-	old := r.view.Swap(&view{snap: s, changed: make(chan struct{})})
+	old := r.view.Load()
+	r.view.Store(&view{snap: s, nth: old.nth + 1, changed: make(chan struct{})})
 	close(old.changed)
 }
 
@@ -49,18 +52,30 @@ func (r *Registry) load(ctx context.Context) (mesh.Revision, error) {
 	if err != nil {
 		return mesh.Revision{}, err
 	}
+	found, err := r.adopt(rev, values)
+	if err != nil {
+		return mesh.Revision{}, err
+	}
+	r.logDamage(found)
+	return rev, nil
+}
+
+// adopt makes the values the mirror, and returns those that are damaged.
+func (r *Registry) adopt(rev mesh.Revision, values []Value) ([]Damage, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if have := r.view.Load().revision(); rev.Before(have) {
-		return mesh.Revision{}, fmt.Errorf(
+		return nil, fmt.Errorf(
 			"the store is at revision %s and was at %s before: it lost writes; recover it from a backup", rev, have)
 	}
+	var found []Damage
 	old := r.entries
 	r.entries = make(map[string]*entry, len(values))
 	r.damaged = make(map[string]damage)
 	for _, v := range values {
-		id, e := r.readLocked(v)
-		if e == nil {
+		id, e, err := r.readLocked(v)
+		if err != nil {
+			found = append(found, Damage{Key: v.Key, Reason: err.Error()})
 			continue
 		}
 		if was := old[id]; was != nil && was.number == e.number && was.inst.Revision == v.Revision {
@@ -71,25 +86,30 @@ func (r *Registry) load(ctx context.Context) (mesh.Revision, error) {
 	}
 	for id := range r.leases {
 		if r.entries[id] == nil {
-			r.untrackLocked(id, gone(id))
+			r.untrackLocked(id, r.whyGoneLocked(id))
 		}
 	}
 	r.running = true
 	r.publishLocked(&mesh.Snapshot{Revision: rev, Services: group(r.entries)})
-	return rev, nil
+	return found, nil
 }
 
-// readLocked decodes a value, or puts it into quarantine and returns a nil entry.
-func (r *Registry) readLocked(v Value) (id string, e *entry) {
+// readLocked decodes a value, or puts it into quarantine and returns a nil entry and what is wrong.
+func (r *Registry) readLocked(v Value) (id string, e *entry, err error) {
 	id, rec, err := decodeValue(v)
 	if err != nil {
 		r.damaged[v.Key] = damage{number: v.Revision.Number, reason: err.Error()}
-		r.log.Error("registry record is damaged and not served; register the instance again",
-			slog.String("key", v.Key), slog.Any("error", err))
-		return id, nil
+		return id, nil, err
 	}
 	delete(r.damaged, v.Key)
-	return id, &entry{rec: rec, number: v.Revision.Number, inst: rec.instance(r.cfg.NodeID, v.Revision)}
+	return id, &entry{rec: rec, number: v.Revision.Number, inst: rec.instance(r.cfg.NodeID, v.Revision)}, nil
+}
+
+func (r *Registry) logDamage(found []Damage) {
+	for _, d := range found {
+		r.log.Error("registry record is damaged and not served; let an admin deregister or register the instance again",
+			slog.String("key", d.Key), slog.String("error", d.Reason))
+	}
 }
 
 // group builds the services of a snapshot from nothing.
@@ -105,33 +125,41 @@ func group(entries map[string]*entry) map[string][]*mesh.Instance {
 	return services
 }
 
-// apply brings one commit into the mirror and publishes it.
-func (r *Registry) apply(c Commit) {
+// apply brings commits, of which there is at least one, into the mirror and publishes the last of them.
+func (r *Registry) apply(commits []Commit) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	snap := r.view.Load().snap
-	services := maps.Clone(snap.Services)
-	for _, v := range c.Changes {
-		r.applyValueLocked(v, services)
+	var found []Damage
+	services := maps.Clone(r.view.Load().snap.Services)
+	for _, c := range commits {
+		for _, v := range c.Changes {
+			if err := r.applyValueLocked(v, services); err != nil {
+				found = append(found, Damage{Key: v.Key, Reason: err.Error()})
+			}
+		}
 	}
-	r.publishLocked(&mesh.Snapshot{Revision: c.Revision, Services: services})
+	r.publishLocked(&mesh.Snapshot{Revision: commits[len(commits)-1].Revision, Services: services})
+	r.mu.Unlock()
+	r.logDamage(found)
 }
 
-func (r *Registry) applyValueLocked(v Value, services map[string][]*mesh.Instance) {
+// applyValueLocked returns what is wrong with a damaged value.
+func (r *Registry) applyValueLocked(v Value, services map[string][]*mesh.Instance) error {
 	var id string
 	var e *entry
+	var err error
 	if v.Data != nil {
-		id, e = r.readLocked(v)
+		id, e, err = r.readLocked(v)
 	} else {
 		id = strings.TrimPrefix(v.Key, keyPrefix)
 		delete(r.damaged, v.Key)
 	}
 	r.replaceLocked(id, e, services)
 	if e == nil {
-		r.untrackLocked(id, gone(id))
-		return
+		r.untrackLocked(id, r.whyGoneLocked(id))
+		return err
 	}
 	r.trackLocked(id, e)
+	return nil
 }
 
 // replaceLocked puts e, or nothing, where id was in the mirror and in the services, of which it copies
@@ -195,13 +223,15 @@ func (r *Registry) Instance(ctx context.Context, id string) (mesh.Instance, erro
 	return mesh.Instance{}, gone(id)
 }
 
-// Watch yields the current snapshot if it is newer than since, and then each publication: a newer
-// revision, or the same one when it became stale, fresh again, or failing instances are known that the
+// Watch yields the current snapshot if it is newer than since, or if since is a revision that this store
+// has not come to (after a recovery, say), and then each publication: a newer revision, or the same one when it became stale, fresh again, or failing instances are known that the
 // store could not be told of. A slow reader skips. The sequence ends when ctx ends.
 func (r *Registry) Watch(ctx context.Context, since mesh.Revision) iter.Seq2[*mesh.Snapshot, error] {
 	return func(yield func(*mesh.Snapshot, error) bool) {
 		seen := r.view.Load()
-		if seen.snap != nil && since.Before(seen.snap.Revision) {
+		if seen.snap == nil {
+			since = mesh.Revision{} // whatever is loaded is news
+		} else if since != seen.snap.Revision {
 			since = seen.snap.Revision
 			if !yield(seen.snap, nil) {
 				return

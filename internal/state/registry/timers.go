@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/mesh"
@@ -14,6 +15,10 @@ import (
 const (
 	// maxBatch is how many instances one transaction of the timers changes.
 	maxBatch = 100
+	// maxBatchBytes bounds a transaction well below the 1.5 MiB that the engine takes in one request, and
+	// deedOverhead is what a deed takes besides its record and names.
+	maxBatchBytes = 1 << 20
+	deedOverhead  = 256
 	// conflictPause and outagePause are how long the timers wait before they try again.
 	conflictPause = 20 * time.Millisecond
 	outagePause   = time.Second
@@ -56,6 +61,7 @@ func (r *Registry) dueDeeds(now time.Time) ([]deed, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []deed
+	back := make(map[string]*entry) // what the store was never told of
 	for len(r.due) > 0 && !now.Before(r.due[0].at) {
 		l := heap.Pop(&r.due).(*lease)
 		e := r.entries[l.id]
@@ -65,7 +71,7 @@ func (r *Registry) dueDeeds(now time.Time) ([]deed, time.Duration) {
 		act, by, next := l.judge(e, now)
 		switch {
 		case act == restore && !e.rec.Verdict.soft():
-			r.overlayLocked(l.id, e, false)
+			back[l.id] = e.plain(r.cfg.NodeID)
 			r.scheduleLocked(l, next)
 		case act != nothing:
 			out = append(out, deed{lease: l, entry: e, act: act, by: by})
@@ -73,9 +79,10 @@ func (r *Registry) dueDeeds(now time.Time) ([]deed, time.Duration) {
 			r.scheduleLocked(l, next)
 		}
 	}
+	r.putLocked(back)
 	out = r.suspectLocked(out, now)
 	for _, d := range out {
-		d.lease.dropping = d.act == drop || d.act == lapse
+		d.lease.dropping = d.removes()
 	}
 	if len(r.due) == 0 {
 		return out, time.Hour
@@ -123,9 +130,16 @@ func (r *Registry) suspectLocked(deeds []deed, now time.Time) []deed {
 	return deeds
 }
 
-// settle commits the deeds in one transaction. If that fails on one of them they are tried one by one.
+// settle commits the deeds in as few transactions as their size allows. One that fails for any reason but
+// an outage is tried again in halves, so that what the store refuses hinders nothing else; a full store
+// still takes removals.
 func (r *Registry) settle(ctx context.Context, deeds []deed) {
-	txn, err := r.transaction(deeds)
+	txn, n, err := r.transaction(deeds)
+	if n < len(deeds) && err == nil {
+		r.settle(ctx, deeds[:n])
+		r.settle(ctx, deeds[n:])
+		return
+	}
 	var rev mesh.Revision
 	if err == nil {
 		rev, err = r.store.Commit(ctx, txn)
@@ -138,10 +152,13 @@ func (r *Registry) settle(ctx context.Context, deeds []deed) {
 			pause = outagePause
 		}
 		r.lookAgain(deeds, pause)
-	case errors.Is(err, mesh.ErrConflict) && len(deeds) > 1:
-		for i := range deeds {
-			r.settle(ctx, deeds[i:i+1])
-		}
+	case mesh.CodeOf(err) == mesh.CodeStoreFull && ctx.Err() == nil && mixed(deeds):
+		removals, verdicts := split(deeds)
+		r.settle(ctx, removals)
+		r.settle(ctx, verdicts)
+	case !errors.Is(err, mesh.ErrUnavailable) && ctx.Err() == nil && len(deeds) > 1:
+		r.settle(ctx, deeds[:len(deeds)/2])
+		r.settle(ctx, deeds[len(deeds)/2:])
 	case errors.Is(err, mesh.ErrConflict):
 		r.lookAgain(deeds, conflictPause)
 	default:
@@ -153,31 +170,39 @@ func (r *Registry) settle(ctx context.Context, deeds []deed) {
 	}
 }
 
-// transaction builds the writes and the journal entry of the deeds.
-func (r *Registry) transaction(deeds []deed) (Txn, error) {
-	now := time.Now().UTC()
-	txn := Txn{Writes: make([]Write, 0, len(deeds))}
-	je := Entry{At: now, Who: "node " + r.cfg.NodeID}
-	for i, d := range deeds {
-		w := Write{Key: keyOf(d.lease.id), If: d.entry.number}
-		rec := d.entry.rec
-		also := Also{What: DidVerdict, Why: d.why(), Service: rec.Service, ID: rec.ID}
-		switch d.act {
-		case drop, lapse:
-			also.What = DidDeregister
-		case restore:
-			rec.revive(now)
-		case suspect:
-			rec.setHealth(mesh.Suspect, d.by, "vanished together with most of the service", now)
-		case fail, nothing:
-			rec.setHealth(mesh.Failing, d.by, d.why(), now)
+// removes reports whether a deed takes its instance out of the store.
+func (d deed) removes() bool { return d.act == drop || d.act == lapse }
+
+func mixed(deeds []deed) bool {
+	return slices.ContainsFunc(deeds, func(d deed) bool { return d.removes() != deeds[0].removes() })
+}
+
+// split tells removals from verdicts.
+func split(deeds []deed) (removals, verdicts []deed) {
+	for _, d := range deeds {
+		if d.removes() {
+			removals = append(removals, d)
+		} else {
+			verdicts = append(verdicts, d)
 		}
-		if also.What == DidVerdict {
-			data, err := Encode(rec)
-			if err != nil {
-				return Txn{}, err
-			}
-			w.Data = data
+	}
+	return removals, verdicts
+}
+
+// transaction builds the writes and the journal entry of the deeds, or of the first n of them that fit.
+func (r *Registry) transaction(deeds []deed) (txn Txn, n int, err error) {
+	now := time.Now().UTC()
+	txn.Writes = make([]Write, 0, len(deeds))
+	je := Entry{At: now, Who: "node " + r.cfg.NodeID}
+	size := 0
+	for i, d := range deeds {
+		w, also, err := d.write(now)
+		if err != nil {
+			return Txn{}, i, err
+		}
+		size += len(w.Key) + len(w.Data) + deedOverhead + len(also.Service) + len(also.ID)
+		if i > 0 && size > maxBatchBytes {
+			return Txn{}, i, nil
 		}
 		txn.Writes = append(txn.Writes, w)
 		if i == 0 {
@@ -187,7 +212,28 @@ func (r *Registry) transaction(deeds []deed) (Txn, error) {
 		je.Also = append(je.Also, also)
 	}
 	txn.Journal = je.encode()
-	return txn, nil
+	return txn, len(deeds), nil
+}
+
+// write returns what a deed writes and what the journal tells of it.
+func (d deed) write(now time.Time) (Write, Also, error) {
+	w := Write{Key: keyOf(d.lease.id), If: d.entry.number}
+	rec := d.entry.rec
+	also := Also{What: DidVerdict, Why: d.why(), Service: rec.Service, ID: rec.ID}
+	switch d.act {
+	case drop, lapse:
+		also.What = DidDeregister
+		return w, also, nil
+	case restore:
+		rec.revive(now)
+	case suspect:
+		rec.setHealth(mesh.Suspect, d.by, "vanished together with most of the service", now)
+	case fail, nothing:
+		rec.setHealth(mesh.Failing, d.by, d.why(), now)
+	}
+	var err error
+	w.Data, err = Encode(rec)
+	return w, also, err
 }
 
 // why is the reason of a deed in words.
@@ -231,29 +277,51 @@ func (r *Registry) lookAgain(deeds []deed, pause time.Duration) {
 	}
 }
 
-// overlay makes vanished instances failing in the snapshots of this node alone, while the store cannot
-// be told.
+// overlay gives vanished instances their verdict in the snapshots of this node alone, while the store
+// cannot be told.
 func (r *Registry) overlay(deeds []deed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	over := make(map[string]*entry)
 	for _, d := range deeds {
+		h := mesh.Failing
+		if d.act == suspect {
+			h = mesh.Suspect
+		}
 		e := r.entries[d.lease.id]
-		if e == d.entry && d.act != restore && e.inst.Health != mesh.Failing {
-			r.overlayLocked(d.lease.id, e, true)
+		if e == d.entry && d.act != restore && e.inst.Health != h {
+			over[d.lease.id] = e.overlay(r.cfg.NodeID, h)
 		}
 	}
+	r.putLocked(over)
 }
 
-func (r *Registry) overlayLocked(id string, e *entry, on bool) {
-	snap := r.view.Load().snap
+// overlay returns a copy of the entry that hands out another verdict than its record.
+func (e *entry) overlay(node string, h mesh.Health) *entry {
+	next := e.plain(node)
+	next.overlaid = true
+	next.inst.Health = h
+	next.inst.HealthOutput = "vanished; the store cannot be told now"
+	return next
+}
+
+// plain returns a copy of the entry that hands out its record.
+func (e *entry) plain(node string) *entry {
 	next := *e
-	next.overlaid = on
-	next.inst = e.rec.instance(r.cfg.NodeID, e.inst.Revision)
-	if on {
-		next.inst.Health = mesh.Failing
-		next.inst.HealthOutput = "vanished; the store cannot be told now"
+	next.overlaid = false
+	next.inst = e.rec.instance(node, e.inst.Revision)
+	return &next
+}
+
+// putLocked replaces entries of the mirror and publishes them.
+func (r *Registry) putLocked(entries map[string]*entry) {
+	if len(entries) == 0 {
+		return
 	}
+	snap := r.view.Load().snap
 	services := maps.Clone(snap.Services)
-	r.replaceLocked(id, &next, services)
+	for id, e := range entries {
+		r.replaceLocked(id, e, services)
+	}
 	r.publishLocked(&mesh.Snapshot{Revision: snap.Revision, Stale: snap.Stale, Services: services})
 }

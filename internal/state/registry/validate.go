@@ -40,7 +40,7 @@ const (
 var (
 	familyName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 	labelName  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
-	idPattern  = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,128}$`)
+	idPattern  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._:-]{0,126}[A-Za-z0-9])?$`)
 	hostLabel  = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)
 	// numberLabel is a last label that some resolvers read as part of an IPv4 address.
 	numberLabel = regexp.MustCompile(`^([0-9]+|0[xX][0-9A-Fa-f]*)$`)
@@ -78,7 +78,7 @@ func wrongFields(r mesh.Registration, names NameRule) []mesh.FieldError {
 	}
 	add("service", wrongService(r.Service, names))
 	if r.ID != "" && !idPattern.MatchString(r.ID) {
-		add("id", shorten(r.ID)+" is not 1 to 128 letters, digits, dots, underscores, colons and hyphens")
+		add("id", shorten(r.ID)+" is not 1 to 128 letters, digits, dots, underscores, colons and hyphens, a letter or digit at either end")
 	}
 	add("address", wrongAddress(r.Address))
 	add("port", wrongPort(r.Port))

@@ -1,11 +1,15 @@
 package registry_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -39,6 +43,14 @@ func TestValidate(t *testing.T) {
 		{"dashboard is reserved in any case", registry.FamilyNames, func(r *mesh.Registration) { r.Service = "Dashboard" }, []string{"service"}},
 		{"consul is accepted", registry.FamilyNames, func(r *mesh.Registration) { r.Service = "consul" }, nil},
 		{"an id with a space is refused", registry.LabelNames, func(r *mesh.Registration) { r.ID = "a b" }, []string{"id"}},
+		{"the id . is refused", registry.LabelNames, func(r *mesh.Registration) { r.ID = "." }, []string{"id"}},
+		{"the id .. is refused", registry.LabelNames, func(r *mesh.Registration) { r.ID = ".." }, []string{"id"}},
+		{"an id that begins with a hyphen is refused", registry.LabelNames, func(r *mesh.Registration) { r.ID = "-a" }, []string{"id"}},
+		{"an id that ends with a colon is refused", registry.LabelNames, func(r *mesh.Registration) { r.ID = "a:" }, []string{"id"}},
+		{"an id of one letter is not", registry.LabelNames, func(r *mesh.Registration) { r.ID = "a" }, nil},
+		{"an id with marks inside is not", registry.LabelNames, func(r *mesh.Registration) { r.ID = "web_1.b:8080-x" }, nil},
+		{"an id of 128 is not", registry.LabelNames, func(r *mesh.Registration) { r.ID = strings.Repeat("a", 128) }, nil},
+		{"an id of 129 is refused", registry.LabelNames, func(r *mesh.Registration) { r.ID = strings.Repeat("a", 129) }, []string{"id"}},
 		{"port 0 is refused", registry.LabelNames, func(r *mesh.Registration) { r.Port = 0 }, []string{"port"}},
 		{"port 70000 is refused", registry.LabelNames, func(r *mesh.Registration) { r.Port = 70000 }, []string{"port"}},
 		{"an address with a port is refused", registry.LabelNames, func(r *mesh.Registration) { r.Address = "10.0.0.1:80" }, []string{"address"}},
@@ -115,6 +127,105 @@ func TestAddressRule(t *testing.T) {
 			if again, err := r.Instance(t.Context(), "web-1"); err != nil || again.Address != c.want {
 				t.Errorf("Instance = %q, %v, want %q", again.Address, err, c.want)
 			}
+		})
+	}
+}
+
+func TestAMadeIDIsOneThatMayBeNamed(t *testing.T) {
+	r := start(t, memory.NewStore())
+	for _, name := range []string{"web", "_web", "..", "-", strings.Repeat("a", 128)} {
+		reg := web("")
+		reg.Service = name
+		inst, err := r.Register(service(t), reg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reg.ID = inst.ID
+		if err := registry.Validate(reg, registry.FamilyNames); err != nil {
+			t.Errorf("the id %q that was made for %q: %v", inst.ID, name, err)
+		}
+	}
+}
+
+func TestLoopbackFromAnAddressOfThisMachineIsTheNodes(t *testing.T) {
+	own := ownAddress(t)
+	r := start(t, memory.NewStore())
+	for address, want := range map[string]string{"127.0.0.5": "127.0.0.5", "localhost": "127.0.0.1", "::1": "::1", "": own, "0.0.0.0": own} {
+		reg := web("web-1")
+		reg.Address = address
+		inst, err := r.Register(as(t, identity.Service, own), reg)
+		if err != nil || inst.Address != want {
+			t.Errorf("%q from %s is at %q, %v, want %q", address, own, inst.Address, err, want)
+		}
+	}
+}
+
+// ownAddress returns an address of this machine that is not loopback.
+func ownAddress(t *testing.T) string {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	t.Skip("this machine has no address but loopback: connect it to a network")
+	return ""
+}
+
+func TestOwnListenersAreRefusedByNameToo(t *testing.T) {
+	hostname, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked []string
+	resolve := func(ctx context.Context, name string) ([]netip.Addr, error) {
+		asked = append(asked, name)
+		switch name {
+		case "us.example":
+			return []netip.Addr{netip.MustParseAddr("10.9.9.9"), netip.MustParseAddr("::ffff:10.0.0.3")}, nil
+		case "stuck.example":
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return []netip.Addr{netip.MustParseAddr("10.9.9.9")}, nil
+	}
+	own := []netip.AddrPort{netip.MustParseAddrPort("10.0.0.3:5020"), netip.MustParseAddrPort("[::]:5443")}
+	for _, c := range []struct {
+		name, address string
+		port          int
+		refused       bool
+		asked         int
+	}{
+		{"a name of ours at our port", "us.example", 5020, true, 1},
+		{"a name of ours with a dot at its end", "us.example.", 5020, true, 1},
+		{"a name of another machine", "them.example", 5020, false, 1},
+		{"a name that cannot be looked up in time", "stuck.example", 5020, false, 1},
+		{"a name of ours at another port is not looked up", "us.example", 80, false, 0},
+		{"the host's own name is not looked up", hostname, 5443, true, 0},
+		{"nor in capitals", strings.ToUpper(hostname), 5443, true, 0},
+		{"another name of loopback", "localhost.localdomain", 5443, true, 0},
+		{"and of its IPv6 form", "ip6-localhost", 5443, true, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked = nil
+				r := startWith(t, registry.Config{NodeID: node, Resolve: resolve,
+					OwnListeners: func() []netip.AddrPort { return own }}, memory.NewStore())
+				reg := web("web-1")
+				reg.Address, reg.Port = c.address, c.port
+				began := time.Now()
+				_, err := r.Register(service(t), reg)
+				if refused := cmp.Equal(fieldsOf(err), []string{"port"}); refused != c.refused || (err != nil) != c.refused {
+					t.Errorf("Register = %v, want refused = %v", err, c.refused)
+				}
+				if len(asked) != c.asked || time.Since(began) > 500*time.Millisecond {
+					t.Errorf("looked up %q in %s, want %d within 500ms", asked, time.Since(began), c.asked)
+				}
+			})
 		})
 	}
 }

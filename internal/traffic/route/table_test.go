@@ -182,3 +182,30 @@ func BenchmarkMatch(b *testing.B) {
 		})
 	}
 }
+
+func FuzzNormalPrefix(f *testing.F) {
+	for _, s := range []string{"", "/", "/api/", "a//b", "/a/../b", "/%2e", "/a;b", "/ü", "/..;/"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := route.NormalPrefix(s)
+		if err != nil {
+			return
+		}
+		if p[0] != '/' || p[len(p)-1] != '/' {
+			t.Fatalf("NormalPrefix(%q) = %q", s, p)
+		}
+		if again, err := route.NormalPrefix(p); again != p || err != nil {
+			t.Fatalf("NormalPrefix(%q) = %q, and of that %q, %v", s, p, again, err)
+		}
+		// Every request below it can be matched: its path is canonical as it is.
+		table := route.Build(nil, p, snapshot(1, "web"), open)
+		path, _, problem := exchange.Canonical(nil, []byte(p+"web/x"))
+		if problem != "" {
+			t.Fatalf("below the prefix %q nothing can be asked for: %s", p, problem)
+		}
+		if _, outcome := table.Match(&exchange.Request{Method: []byte("GET"), Path: path}); outcome != route.Found {
+			t.Fatalf("below the prefix %q a service is not found", p)
+		}
+	})
+}
