@@ -171,7 +171,9 @@ func TestARoleThatFailsOrPanicsComesBackWhileRequestsKeepFlowing(t *testing.T) {
 					case <-breakIt:
 					}
 					cancel()
-					<-done
+					if err := <-done; err != nil {
+						t.Errorf("discovery, told to stop: %v", err)
+					}
 					return tt.fail()
 				}
 			})

@@ -228,7 +228,7 @@ func TestAWebSocketOutlivesUnrelatedRegistrations(t *testing.T) {
 		t.Fatal(err)
 	}
 	br := bufio.NewReader(c)
-	resp, err := http.ReadResponse(br, nil) //nolint:bodyclose // a 101 has none
+	resp, err := http.ReadResponse(br, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("handshake: %v %v", resp, err)
 	}

@@ -168,7 +168,7 @@ func TestManyLinesDoNotWaitForTheClock(t *testing.T) {
 			t.Error("nothing was written though much is waiting")
 		}
 		stop()
-		if <-done; w.lines() != 1000 {
+		if err := <-done; err != nil || w.lines() != 1000 {
 			t.Errorf("%d lines, want 1000", w.lines())
 		}
 	})

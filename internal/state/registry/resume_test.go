@@ -107,7 +107,10 @@ func TestAWatchFromARevisionToComeBeginsWithWhatThereIs(t *testing.T) {
 				got := make(chan *mesh.Snapshot, 2)
 				go func() {
 					n := 0
-					for s := range r.Watch(t.Context(), c.since(at)) {
+					for s, err := range r.Watch(t.Context(), c.since(at)) {
+						if err != nil {
+							t.Errorf("watch: %v", err)
+						}
 						got <- s
 						if n++; n == 2 {
 							return

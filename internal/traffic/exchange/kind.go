@@ -10,23 +10,31 @@ const (
 	Plain Kind = iota
 	// Host is read by the parser and written anew, as the framing fields are.
 	Host
-	// ContentLength and TransferEncoding frame the body.
+	// ContentLength frames the body, or TransferEncoding does.
 	ContentLength
+	// TransferEncoding frames the body, or ContentLength does.
 	TransferEncoding
 	// Connection and what else is said to the next hop only (RFC 9110 section 7.6.1).
 	Connection
+	// HopByHop fields are said to the next hop whatever Connection lists.
 	HopByHop
+	// Upgrade is said to the next hop, and anew to the one after where the protocol is allowed.
 	Upgrade
 	// TE and Trailer are said to the next hop, but their meaning is kept: trailers pass.
 	TE
+	// Trailer tells which fields follow the body.
 	Trailer
+	// Expect is answered here.
 	Expect
 	// Forwarding fields (X-Forwarded-*, Forwarded, X-Real-IP …) are ours to say; a stranger's are removed.
 	Forwarding
 	// Refused fields never pass: Proxy, X-Original-URL and every name with an underscore.
 	Refused
+	// RequestID is passed on if it is sane.
 	RequestID
+	// TraceParent goes on with a new parent.
 	TraceParent
+	// TraceState goes on with a trace that could be read.
 	TraceState
 	// Date is written anew into an answer that has none.
 	Date

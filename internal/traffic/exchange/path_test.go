@@ -102,13 +102,13 @@ func FuzzCanonical(f *testing.F) {
 		inner := strings.TrimSuffix(string(path[1:]), "/")
 		if string(path) != "/" {
 			// However often a server decodes it, and whatever it takes for a slash.
-			for _, seg := range strings.Split(strings.ReplaceAll(inner, "%2F", "/"), "/") {
+			for seg := range strings.SplitSeq(strings.ReplaceAll(inner, "%2F", "/"), "/") {
 				name, _, _ := strings.Cut(seg, ";")
 				if name == "." || name == ".." {
 					t.Fatalf("%q became %q, which has a dot segment", raw, path)
 				}
 			}
-			for _, seg := range strings.Split(inner, "/") {
+			for seg := range strings.SplitSeq(inner, "/") {
 				if seg == "" {
 					t.Fatalf("%q became %q, which has an empty segment", raw, path)
 				}

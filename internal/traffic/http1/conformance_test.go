@@ -20,15 +20,15 @@ import (
 
 func TestExchangesAreWhatThePortSays(t *testing.T) {
 	t.Run("over TCP, read by descriptor", func(t *testing.T) {
-		exchangetest.TestProtocol(t, func(t testing.TB, h exchange.Handler) exchangetest.Client { return openTCP(t, h, false) })
+		exchangetest.TestProtocol(t, func(tb testing.TB, h exchange.Handler) exchangetest.Client { return openTCP(tb, h, false) })
 	})
 	t.Run("over TCP, read plainly", func(t *testing.T) {
-		exchangetest.TestProtocol(t, func(t testing.TB, h exchange.Handler) exchangetest.Client { return openTCP(t, h, true) })
+		exchangetest.TestProtocol(t, func(tb testing.TB, h exchange.Handler) exchangetest.Client { return openTCP(tb, h, true) })
 	})
 	t.Run("over a pipe", func(t *testing.T) {
-		exchangetest.TestProtocol(t, func(t testing.TB, h exchange.Handler) exchangetest.Client {
+		exchangetest.TestProtocol(t, func(tb testing.TB, h exchange.Handler) exchangetest.Client {
 			server, client := net.Pipe()
-			return serveConn(t, newServer(t, h), server, client)
+			return serveConn(tb, newServer(tb, h), server, client)
 		})
 	})
 }

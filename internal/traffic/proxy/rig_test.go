@@ -486,7 +486,3 @@ func waitFor(t testing.TB, what string, f func() bool) {
 		<-time.After(time.Millisecond)
 	}
 }
-
-func shortTimeouts() http1.Timeouts {
-	return http1.Timeouts{Idle: 200 * time.Millisecond, Head: 200 * time.Millisecond, Stall: 200 * time.Millisecond}
-}

@@ -22,8 +22,8 @@ func (*conns) Close()          {}
 func open(addr string) upstream.Connections { return &conns{addr} }
 
 // snapshot has one instance for each name, at a port of its own.
-func snapshot(number uint64, names ...string) *mesh.Snapshot {
-	s := &mesh.Snapshot{Revision: mesh.Revision{Epoch: 1, Number: number}, Services: map[string][]*mesh.Instance{}}
+func snapshot(names ...string) *mesh.Snapshot {
+	s := &mesh.Snapshot{Revision: mesh.Revision{Epoch: 1, Number: 1}, Services: map[string][]*mesh.Instance{}}
 	for i, name := range names {
 		key := mesh.ServiceKey(name)
 		s.Services[key] = append(s.Services[key], &mesh.Instance{ID: fmt.Sprintf("%s-%d", key, i), Service: name, Address: "10.0.0.1", Port: i + 1})
@@ -81,7 +81,7 @@ func TestMatch(t *testing.T) {
 		{"under the root a service named health has the rest", "/", "GET", "/health/x", found, "health", "/x", "/health"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			table := route.Build(nil, tc.prefix, snapshot(1, "Web", "dashboard", "consul", "consul-template", "health"), open)
+			table := route.Build(nil, tc.prefix, snapshot("Web", "dashboard", "consul", "consul-template", "health"), open)
 			m, outcome := table.Match(request(tc.method, tc.path))
 			if outcome != tc.outcome {
 				t.Fatalf("outcome %d, want %d", outcome, tc.outcome)
@@ -114,7 +114,7 @@ func TestNormalPrefix(t *testing.T) {
 }
 
 func TestOnlyWhatChangedIsBuiltAnew(t *testing.T) {
-	snap := snapshot(1, "Web", "Shop", "Old")
+	snap := snapshot("Web", "Shop", "Old")
 	before := route.Build(nil, "/api/", snap, open)
 	next := &mesh.Snapshot{Revision: mesh.Revision{Epoch: 1, Number: 2}, Services: map[string][]*mesh.Instance{
 		"web":  snap.Services["web"],
@@ -157,7 +157,7 @@ func TestOnlyWhatChangedIsBuiltAnew(t *testing.T) {
 }
 
 func TestMatchingAllocatesNothing(t *testing.T) {
-	table := route.Build(nil, "/api/", snapshot(1, "Web"), open)
+	table := route.Build(nil, "/api/", snapshot("Web"), open)
 	for _, path := range []string{"/api/web/a/b", "/api/WEB/a/b", "/api/nobody", "/health", "/"} {
 		r := request("GET", path)
 		if n := testing.AllocsPerRun(1000, func() { table.Match(r) }); n != 0 {
@@ -171,7 +171,7 @@ func BenchmarkMatch(b *testing.B) {
 	for i := range names {
 		names[i] = fmt.Sprintf("service-%d", i)
 	}
-	table := route.Build(nil, "/api/", snapshot(1, names...), open)
+	table := route.Build(nil, "/api/", snapshot(names...), open)
 	for name, path := range map[string]string{"as registered": "/api/service-7777/a/b", "in another case": "/api/Service-7777/a/b"} {
 		b.Run(name, func(b *testing.B) {
 			r := request("GET", path)
@@ -199,7 +199,7 @@ func FuzzNormalPrefix(f *testing.F) {
 			t.Fatalf("NormalPrefix(%q) = %q, and of that %q, %v", s, p, again, err)
 		}
 		// Every request below it can be matched: its path is canonical as it is.
-		table := route.Build(nil, p, snapshot(1, "web"), open)
+		table := route.Build(nil, p, snapshot("web"), open)
 		path, _, problem := exchange.Canonical(nil, []byte(p+"web/x"))
 		if problem != "" {
 			t.Fatalf("below the prefix %q nothing can be asked for: %s", p, problem)

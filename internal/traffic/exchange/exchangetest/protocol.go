@@ -147,7 +147,7 @@ func broken(t *testing.T, s Stream) {
 
 // send sends a body in pieces of odd sizes from a goroutine of its own.
 // flow counts what one end sent and the other took, and waits until the sender stands still.
-type flow struct{ sent, taken atomic.Int64 }
+type flow struct{ sent atomic.Int64 }
 
 // stand returns how far the sender got once it has got no further for a while.
 func (f *flow) stand() int64 {
