@@ -131,11 +131,16 @@ func (internal) ServeExchange(_ context.Context, x *exchange.Exchange) {
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer // guarded by mu
+	// discard keeps nothing
+	discard bool // guarded by mu
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.discard {
+		return len(p), nil
+	}
 	return b.b.Write(p)
 }
 

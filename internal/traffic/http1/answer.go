@@ -61,10 +61,7 @@ func (a *answer) Started() bool { return a.started }
 // Alive implements exchange.Answer. A client that has closed its side counts as gone: this is asked
 // only while nothing is under way for it.
 func (a *answer) Alive() bool {
-	if raw := a.c.src.raw; raw != nil {
-		return len(a.c.src.pending()) > 0 || quiet(raw, a.c.conn)
-	}
-	return true
+	return len(a.c.src.pending()) > 0 || a.c.src.quiet()
 }
 
 // goOn tells a client that waits for it to send its body.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"syscall"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
@@ -199,15 +198,7 @@ func (l *Link) Tunnel() (exchange.Tunnel, error) {
 
 // fresh reports whether a link that lay idle can be used.
 func (l *Link) fresh(now time.Time) bool {
-	if now.Sub(l.since) > l.pool.cfg.Idle || l.src.read.stopped.Load() {
-		return false
-	}
-	if sc, ok := l.conn.(syscall.Conn); ok && l.src.raw == nil {
-		if raw, err := sc.SyscallConn(); err == nil {
-			return quiet(raw, l.conn)
-		}
-	}
-	return l.src.raw == nil || quiet(l.src.raw, l.conn)
+	return now.Sub(l.since) <= l.pool.cfg.Idle && !l.src.read.stopped.Load() && l.src.quiet()
 }
 
 // ErrDial is an endpoint that could not be connected to: nothing was sent.

@@ -2,11 +2,7 @@
 
 package http1
 
-import (
-	"errors"
-	"net"
-	"syscall"
-)
+import "errors"
 
 // rawReads is off where the runtime reads by completion: the connection is read as any other.
 const rawReads = false
@@ -15,4 +11,4 @@ func rawRead(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
 
 func wouldBlock(error) bool { return false }
 
-func quiet(syscall.RawConn, net.Conn) bool { return true }
+func rawPeek(uintptr, []byte) error { return errors.ErrUnsupported }

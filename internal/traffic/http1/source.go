@@ -66,6 +66,7 @@ func (p *Buffers) put(b *[]byte) {
 type source struct {
 	conn    net.Conn
 	raw     syscall.RawConn // nil where only a read of one byte can wait
+	sock    syscall.RawConn // nil where nothing can be looked at without being read
 	buffers *Buffers
 	buf     *[]byte
 	base    int // bytes before are pinned: a head's slices point there
@@ -76,16 +77,40 @@ type source struct {
 	n          int
 	err        error
 	one        [1]byte
+	onQuiet    func(fd uintptr) bool
+	still      bool // what onQuiet left behind
 }
 
 func (s *source) start(conn net.Conn, buffers *Buffers, plain bool) {
 	s.conn, s.buffers = conn, buffers
 	s.read.set = conn.SetReadDeadline
-	if sc, ok := conn.(syscall.Conn); ok && !plain && rawReads {
+	if sc, ok := conn.(syscall.Conn); ok && rawReads {
 		if raw, err := sc.SyscallConn(); err == nil {
-			s.raw = raw
+			s.sock = raw
 		}
 	}
+	if !plain {
+		s.raw = s.sock
+	}
+}
+
+// quiet reports whether the connection is open and has nothing to read, as far as can be told: whatever
+// an endpoint sent without being asked must not become the answer to somebody's next request.
+func (s *source) quiet() bool {
+	if s.sock == nil {
+		return true
+	}
+	if s.onQuiet == nil {
+		s.onQuiet = s.look // once a connection: a method value is an allocation
+	}
+	s.still = false
+	err := s.sock.Read(s.onQuiet)
+	return err == nil && s.still
+}
+
+func (s *source) look(fd uintptr) bool {
+	s.still = wouldBlock(rawPeek(fd, s.one[:]))
+	return true
 }
 
 // pending returns what is buffered and not consumed.

@@ -95,11 +95,11 @@ func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 // observed is what the gateway noted of an exchange.
 type observed struct {
 	exchange.Record
-	host, path string
+	host string
 }
 
 func (r *rig) Observe(x *exchange.Exchange) {
-	r.records <- observed{Record: x.Record, host: string(x.Request.Host), path: string(x.Request.Path)}
+	r.records <- observed{Record: x.Record, host: string(x.Request.Host)}
 }
 
 // record returns what the gateway noted of the next exchange that ended.
