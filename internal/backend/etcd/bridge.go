@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -21,6 +22,8 @@ type bridge struct {
 	fail func(error)
 	// closing is set at an orderly close, whose complaints are dropped.
 	closing atomic.Bool
+	// started is set when the start is over, during which slowness means nothing.
+	started atomic.Bool
 }
 
 // chatter are complaints that mean nothing on an engine without listeners, or in its first moments.
@@ -33,12 +36,21 @@ var chatter = [...]string{
 	"it isn't recommended to use default name",
 }
 
+// startChatter are complaints that mean something, but not during the start: the engine elects itself then.
+var startChatter = [...]string{
+	"apply request took too long",
+	"waiting for ReadIndex response took too long",
+}
+
 func newBridge(log *slog.Logger, fail func(error)) *bridge {
 	return &bridge{log: log, fail: fail}
 }
 
 // quiet drops what the engine says from now on, but for failures.
 func (b *bridge) quiet() { b.closing.Store(true) }
+
+// settled ends the start.
+func (b *bridge) settled() { b.started.Store(true) }
 
 func (b *bridge) logger() *zap.Logger {
 	return zap.New(&core{bridge: b}, zap.WithFatalHook(ending{b}), zap.WithPanicHook(ending{b}),
@@ -105,16 +117,16 @@ func (c *core) drops(e zapcore.Entry) bool {
 	if c.bridge.closing.Load() {
 		return true
 	}
-	for _, prefix := range chatter {
-		if strings.HasPrefix(e.Message, prefix) {
-			return true
-		}
-	}
-	return false
+	begins := func(prefix string) bool { return strings.HasPrefix(e.Message, prefix) }
+	return slices.ContainsFunc(chatter[:], begins) || !c.bridge.started.Load() && slices.ContainsFunc(startChatter[:], begins)
 }
 
 // Write is part of zapcore.Core.
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	if e.Level == zapcore.WarnLevel && !c.bridge.started.Load() &&
+		strings.Contains(cause(e.Message, fields).Error(), rpctypes.ErrLeaderChanged.Error()) {
+		return nil
+	}
 	all := append([]slog.Attr{slog.String("event", e.Message)}, c.with...)
 	c.bridge.log.LogAttrs(context.Background(), level(e.Level), "store engine", append(all, attrs(fields)...)...)
 	return nil

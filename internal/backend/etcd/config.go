@@ -38,7 +38,8 @@ type Config struct {
 	Ballast int64
 	// History is how long past revisions are kept, by default 24 h.
 	History time.Duration
-	// Quota is the most that the store may grow to, by default 2 GiB.
+	// Quota is the most that the store may grow to, by default 2 GiB. From half of it on history is given
+	// up early, and from three quarters on nothing new is taken.
 	Quota int64
 }
 

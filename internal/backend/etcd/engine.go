@@ -40,6 +40,7 @@ type Engine struct {
 	server *embed.Etcd
 	client *clientv3.Client
 	epoch  uint64
+	relief *relief
 
 	failure   atomic.Pointer[mesh.Error]
 	done      chan struct{} // closed by finish
@@ -67,6 +68,10 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err := e.awaitReady(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), e.Close())
 	}
+	e.bridge.settled()
+	e.space.size = e.server.Server.Backend().Size
+	e.relief = e.newRelief()
+	e.relief.disarm(ctx)
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
 	e.monitored.Go(func() { e.monitor(watching) })
@@ -135,25 +140,37 @@ func (e *Engine) awaitReady(ctx context.Context) error {
 		return &mesh.Error{Kind: mesh.ErrUnavailable, Code: mesh.CodeStoreNoQuorum, Cause: err,
 			Detail: fmt.Sprintf("the engine started but does not answer: %v", err)}
 	}
-	if e.epoch, err = strconv.ParseUint(epoch, 10, 64); err != nil || e.epoch == 0 {
-		return damaged(e.cfg.Dir, fmt.Errorf("the epoch is %q, not a number", epoch))
+	if e.epoch, err = parseEpoch(epoch); err != nil {
+		return damaged(e.cfg.Dir, fmt.Errorf("its epoch, the key %s: %w", epochKey, err))
 	}
 	return nil
 }
 
+func parseEpoch(data []byte) (uint64, error) {
+	content, err := registry.Unseal(data)
+	if err != nil {
+		return 0, err
+	}
+	epoch, err := strconv.ParseUint(string(content), 10, 64)
+	if err != nil || epoch == 0 {
+		return 0, fmt.Errorf("%q is not a number above zero", content)
+	}
+	return epoch, nil
+}
+
 // readEpoch reads the epoch, which is the time of the first start, and writes it if this is that.
-func (e *Engine) readEpoch(ctx context.Context) (string, error) {
+func (e *Engine) readEpoch(ctx context.Context) ([]byte, error) {
 	resp, err := e.client.Get(ctx, epochKey)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if len(resp.Kvs) > 0 {
-		return string(resp.Kvs[0].Value), nil
+		return data(resp.Kvs[0].Value), nil
 	}
-	fresh := strconv.FormatInt(time.Now().UnixMicro(), 10)
+	fresh := string(registry.Seal(strconv.AppendInt(nil, time.Now().UnixMicro(), 10)))
 	if _, err := e.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(epochKey), "=", 0)).
 		Then(clientv3.OpPut(epochKey, fresh)).Commit(); err != nil {
-		return "", err
+		return nil, err
 	}
 	return e.readEpoch(ctx)
 }
@@ -211,12 +228,22 @@ func (e *Engine) fail(cause error) {
 	}
 }
 
-// monitor keeps the ballast, and notices when the server stops by itself.
+// Refusing returns why the store takes no new records now, or nil: it has failed, its disk is nearly full,
+// or it is near its quota. The error has the code and says what to do.
+func (e *Engine) Refusing() error {
+	if err := e.check(); err != nil {
+		return err
+	}
+	return e.space.guard(true)
+}
+
+// monitor keeps the ballast and the size, and notices when the server stops by itself.
 func (e *Engine) monitor(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
 		e.space.tend(e.cfg.Log)
+		e.relief.give(ctx)
 		select {
 		case <-t.C:
 		case <-e.server.Server.StopNotify():

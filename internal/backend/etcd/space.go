@@ -16,20 +16,32 @@ const ballastName = "ballast"
 // critical is the free space under which the engine itself might fail: two segments of its log.
 const critical = 2 * segmentBytes
 
-// space watches the disk on which the store lives. It has no state of its own: the disk has.
+// space watches the disk on which the store lives, and its size. It has no state of its own: they have.
 type space struct {
 	dir     string
 	minFree int64
 	ballast int64
+	quota   int64
+	// size returns what the store takes of its quota; nil before it is open.
+	size func() int64
 }
 
 func newSpace(cfg Config) *space {
-	return &space{dir: cfg.Dir, minFree: cfg.MinFree, ballast: max(cfg.Ballast, 0)}
+	return &space{dir: cfg.Dir, minFree: cfg.MinFree, ballast: max(cfg.Ballast, 0), quota: cfg.Quota}
 }
 
-// guard refuses writes while the disk has too little space. A disk that cannot be asked is the
-// engine's to judge.
-func (s *space) guard() error {
+// softLimit is the size from which the store takes removals alone. What is left to the quota is for them:
+// each carries a journal entry, and at the quota the engine would take nothing any more.
+func (s *space) softLimit() int64 { return s.quota / 4 * 3 }
+
+// guard refuses writes while the disk has too little space, and growth while the store is near its quota.
+// A disk that cannot be asked is the engine's to judge.
+func (s *space) guard(growth bool) error {
+	if growth && s.size != nil && s.size() >= s.softLimit() {
+		return &mesh.Error{Kind: mesh.ErrUnavailable, Code: mesh.CodeStoreFull,
+			Detail: fmt.Sprintf("the store in %s has %d MiB, and from %d MiB on it takes removals alone (its quota is %d MiB); deregister what is not needed, and it makes room by itself",
+				s.dir, s.size()>>20, s.softLimit()>>20, s.quota>>20)}
+	}
 	free, err := freeSpace(s.dir)
 	if err != nil || free >= s.minFree {
 		return nil

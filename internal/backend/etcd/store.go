@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -33,8 +34,8 @@ type Store struct {
 	epoch  uint64
 	// check returns why no call can succeed any more.
 	check func() error
-	// guard returns why no write is accepted now.
-	guard func() error
+	// guard returns why no write, or none that makes the store grow, is accepted now.
+	guard func(growth bool) error
 	// done is closed when the engine is over.
 	done <-chan struct{}
 }
@@ -81,7 +82,8 @@ func (s *Store) Commit(ctx context.Context, txn registry.Txn) (mesh.Revision, er
 	if err := s.check(); err != nil {
 		return mesh.Revision{}, err
 	}
-	if err := s.guard(); err != nil {
+	growth := slices.ContainsFunc(txn.Writes, func(w registry.Write) bool { return w.Data != nil })
+	if err := s.guard(growth); err != nil {
 		return mesh.Revision{}, err
 	}
 	conds := make([]clientv3.Cmp, 0, len(txn.Writes))
@@ -94,10 +96,14 @@ func (s *Store) Commit(ctx context.Context, txn registry.Txn) (mesh.Revision, er
 			ops = append(ops, clientv3.OpPut(values+w.Key, string(w.Data)))
 		}
 	}
-	ops = append(ops, clientv3.OpPut(journal, string(txn.Journal)))
+	journaled := append(slices.Clip(ops), clientv3.OpPut(journal, string(txn.Journal)))
 	call, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
-	resp, err := s.client.Txn(call).If(conds...).Then(ops...).Commit()
+	resp, err := s.client.Txn(call).If(conds...).Then(journaled...).Commit()
+	if errors.Is(err, rpctypes.ErrNoSpace) && !growth {
+		// At its quota the engine takes what writes nothing: room is worth more than the entry.
+		resp, err = s.client.Txn(call).If(conds...).Then(ops...).Commit()
+	}
 	switch {
 	case err != nil:
 		return mesh.Revision{}, s.fault(ctx, "commit", err)
@@ -221,8 +227,10 @@ func (s *Store) fault(ctx context.Context, op string, err error) error {
 	switch {
 	case errors.Is(err, rpctypes.ErrDuplicateKey):
 		kind, code, detail = mesh.ErrInvalid, mesh.CodeInvalid, "a transaction writes a key twice"
+	case errors.Is(err, rpctypes.ErrRequestTooLarge):
+		kind, code, detail = mesh.ErrTooLarge, mesh.CodeTooLarge, "a transaction is over the 1.5 MiB that the store takes at once; split it"
 	case errors.Is(err, rpctypes.ErrNoSpace):
-		code, detail = mesh.CodeStoreFull, "the store has reached its quota and takes no writes; remove what is not needed, or raise the quota"
+		code, detail = mesh.CodeStoreFull, "the store has reached its quota and takes removals alone; deregister what is not needed, and it makes room by itself"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, rpctypes.ErrTimeout), errors.Is(err, rpctypes.ErrNoLeader),
 		errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail), errors.Is(err, rpctypes.ErrTimeoutDueToConnectionLost):
 		code, detail = mesh.CodeStoreNoQuorum, op+": the store did not answer within 2 s: it has no quorum, or its disk is stuck; try again shortly"

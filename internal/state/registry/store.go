@@ -17,7 +17,9 @@ type Store interface {
 	// Load returns every value and the revision at which all of them were read. It is linearizable.
 	Load(ctx context.Context) (mesh.Revision, []Value, error)
 	// Commit applies all writes of the transaction and its journal entry, or nothing. It returns when
-	// they are durable, with their revision. If a condition does not hold the error is mesh.ErrConflict.
+	// they are durable, with their revision. If a condition does not hold the error is mesh.ErrConflict;
+	// a transaction that is too large for the backend is mesh.ErrTooLarge. A full store (the code
+	// mesh.CodeStoreFull) may still take transactions that only delete, if need be without their entry.
 	Commit(ctx context.Context, txn Txn) (mesh.Revision, error)
 	// Watch yields each commit after the given revision, in order and without gaps. It ends when ctx
 	// ends (without an error), or with an error: mesh.ErrNotFound when the revision is compacted or of

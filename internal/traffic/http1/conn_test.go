@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,18 +78,19 @@ func TestWhatIsRecordedOfAnExchange(t *testing.T) {
 		"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"+
 		"GET / HTTP/1.1\r\nHost: h\r\n\r\n"+
 		"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"+
+		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na"+
 		"GET / HTTP/9.9\r\nHost: h\r\n\r\n")
 	got := s.all()
 	want := []exchange.Record{
 		{Status: 200, BytesIn: 5, BytesOut: 2}, {Status: 200, BytesIn: 3, BytesOut: 2}, {Status: 200, BytesOut: 2}, {Status: 200},
-		{Status: 505, Code: exchange.CodeVersion},
+		{Status: 200, BytesIn: 1, BytesOut: 2}, {Status: 505, Code: exchange.CodeVersion},
 	}
 	if len(got) != len(want) {
 		t.Fatalf("%d records, want %d", len(got), len(want))
 	}
 	for i, w := range want {
 		g := got[i]
-		if g.Status != w.Status || g.BytesIn != w.BytesIn || i < 4 && g.BytesOut != w.BytesOut || g.Code != w.Code || g.Done.IsZero() {
+		if g.Status != w.Status || g.BytesIn != w.BytesIn || i < 5 && g.BytesOut != w.BytesOut || g.Code != w.Code || g.Done.IsZero() {
 			t.Errorf("record %d is %+v, want %+v", i, g, w)
 		}
 	}
@@ -148,6 +150,103 @@ func TestHTTP10(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestACutAnswerToHTTP10IsSeenToBeCut(t *testing.T) {
+	server, far := tcpPair(t)
+	var wg sync.WaitGroup
+	c := http1.NewConn(newServer(t, serveFunc(func(_ context.Context, x *exchange.Exchange) {
+		_ = x.Answer.Start(&exchange.Head{Status: 200, Length: exchange.Unknown})
+		_ = x.Answer.Write([]byte("half"), true)
+		_ = x.Answer.Flush()
+	})), server)
+	wg.Go(func() { c.Serve(t.Context(), never) })
+	_, _ = io.WriteString(far, "GET / HTTP/1.0\r\n\r\n")
+	if b, err := io.ReadAll(far); err == nil {
+		t.Errorf("got %q and a clean end: nothing tells that it is half an answer", b)
+	}
+	_ = far.Close()
+	wg.Wait()
+}
+
+// countingConn counts reads.
+type countingConn struct {
+	net.Conn
+	reads atomic.Int64
+}
+
+func (c *countingConn) Read(p []byte) (int, error) {
+	c.reads.Add(1)
+	return c.Conn.Read(p)
+}
+
+func TestATunnelDoesNotReadByteByByte(t *testing.T) {
+	const size = 256 << 10
+	near, far := net.Pipe()
+	conn := &countingConn{Conn: near}
+	got := make(chan int, 1)
+	c := serveConn(t, newServer(t, serveFunc(func(_ context.Context, x *exchange.Exchange) {
+		tun, err := x.Answer.Tunnel(&exchange.Head{Status: 101})
+		if err != nil {
+			return
+		}
+		n := 0
+		for n < size {
+			p, err := tun.Next()
+			if err != nil {
+				break
+			}
+			n += len(p)
+		}
+		got <- n
+	})), conn, far)
+	_, _ = io.WriteString(far, "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	if resp, err := http.ReadResponse(c.br, nil); err != nil || resp.StatusCode != 101 {
+		t.Fatal(resp, err)
+	}
+	for range size / 1024 {
+		_, _ = far.Write(make([]byte, 1024))
+	}
+	if n := <-got; n != size {
+		t.Errorf("%d bytes came through, want %d", n, size)
+	}
+	if n := conn.reads.Load(); n > size/1024+100 {
+		t.Errorf("%d reads for %d pieces", n, size/1024)
+	}
+}
+
+func TestASilentTunnelGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			http1.NewConn(newServer(t, serveFunc(func(_ context.Context, x *exchange.Exchange) {
+				tun, err := x.Answer.Tunnel(&exchange.Head{Status: 101})
+				for err == nil {
+					var p []byte
+					if p, err = tun.Next(); err == nil {
+						_, err = tun.Write(p)
+					}
+				}
+			})), near).Serve(context.Background(), never)
+		}()
+		_, _ = io.WriteString(far, "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		br := bufio.NewReader(far)
+		if resp, err := http.ReadResponse(br, nil); err != nil || resp.StatusCode != 101 {
+			t.Fatal(resp, err)
+		}
+		for range 10 {
+			time.Sleep(24 * time.Hour)
+			go func() { _, _ = io.WriteString(far, "ping") }()
+			p := make([]byte, 4)
+			if _, err := io.ReadFull(br, p); string(p) != "ping" || err != nil {
+				t.Fatalf("after a day of silence: %q, %v", p, err)
+			}
+		}
+		_ = far.Close()
+		<-done
+	})
 }
 
 func TestAnswersHaveAnExactHead(t *testing.T) {

@@ -154,6 +154,37 @@ func TestAnExchangeThatOutlastsTheGraceIsBrokenOff(t *testing.T) {
 	}
 }
 
+func TestAClientThatHangsInItsHeadOrBodyIsBrokenOff(t *testing.T) {
+	for _, raw := range []string{"GET / HTTP/1.1\r\nHo", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na"} {
+		b := start(t, func(s *listen.Server) {
+			s.Grace = 30 * time.Millisecond
+			s.HTTP.Handler = reading{s.HTTP.Handler.(*gate)}
+		})
+		c := b.dial()
+		_, _ = io.WriteString(c, raw)
+		b.waitOpen(1)
+		if strings.HasPrefix(raw, "POST") {
+			<-b.gate.came
+		}
+		b.stop()
+		if err := b.ended(3 * time.Second); err != nil {
+			t.Errorf("%q: Serve: %v", raw, err)
+		}
+	}
+}
+
+// reading is a handler that reads its body and looks at no context.
+type reading struct{ *gate }
+
+func (r reading) ServeExchange(_ context.Context, x *exchange.Exchange) {
+	r.came <- struct{}{}
+	for {
+		if _, err := x.Body.Next(); err != nil {
+			return
+		}
+	}
+}
+
 func TestItGoesOnAcceptingWhileItWaits(t *testing.T) {
 	b := start(t, func(s *listen.Server) { s.Wait = 300 * time.Millisecond })
 	close(b.gate.let)

@@ -186,7 +186,7 @@ func TestAKeptConnectionThatDiedUnderARequest(t *testing.T) {
 }
 
 func TestAnInstanceThatIsKilled(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	bothNamed(t, "N-17 at most one request fails", func(t *testing.T, plain bool) {
 		survivor := newRecorder(t, "")
 		ln := listenLocal(t)
 		victim := newUpstreamOn(t, ln, answering(okAnswer))
@@ -278,7 +278,7 @@ func TestAnAnswerThatIsLargerThanAnyBufferStreams(t *testing.T) {
 }
 
 func TestAnAnswerThatNeverEnds(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	bothNamed(t, "U-14 an answer that never ends is streamed", func(t *testing.T, plain bool) {
 		gone := make(chan struct{})
 		up := newUpstream(t, func(c net.Conn) {
 			defer close(gone)
@@ -348,25 +348,27 @@ func TestAClientThatLeavesBetweenAttempts(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a socket's peer cannot be looked at here without reading: the next attempt is made")
 	}
-	left, tried := make(chan struct{}), make(chan struct{}, 1)
-	var dials atomic.Int64
-	r := newRig(t, rigConfig{dial: func(context.Context, string) (net.Conn, error) {
-		dials.Add(1)
-		tried <- struct{}{}
-		<-left
-		return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
-	}}, "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")
-	c := r.dial()
-	_, _ = io.WriteString(c, get(""))
-	<-tried
-	_ = c.(*net.TCPConn).SetLinger(0)
-	_ = c.Close()
-	// The reset has to arrive before the gateway looks; on loopback it has when Close returns.
-	close(left)
-	rec := r.record()
-	if !rec.ClientGone || rec.Code != "TOSKA-CLIENT-GONE" || rec.Attempts != 1 || dials.Load() != 1 {
-		t.Errorf("U-15: recorded %+v after %d dials, want no attempt for a client that left", rec.Record, dials.Load())
-	}
+	bothNamed(t, "U-15 no attempt is made for a client that left", func(t *testing.T, plain bool) {
+		left, tried := make(chan struct{}), make(chan struct{}, 1)
+		var dials atomic.Int64
+		r := newRig(t, rigConfig{plain: plain, dial: func(context.Context, string) (net.Conn, error) {
+			dials.Add(1)
+			tried <- struct{}{}
+			<-left
+			return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+		}}, "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")
+		c := r.dial()
+		_, _ = io.WriteString(c, get(""))
+		<-tried
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+		// The reset has to arrive before the gateway looks; on loopback it has when Close returns.
+		close(left)
+		rec := r.record()
+		if !rec.ClientGone || rec.Code != "TOSKA-CLIENT-GONE" || rec.Attempts != 1 || dials.Load() != 1 {
+			t.Errorf("U-15: recorded %+v after %d dials, want no attempt for a client that left", rec.Record, dials.Load())
+		}
+	})
 }
 
 func TestRequestsInFlightAreCountedDown(t *testing.T) {

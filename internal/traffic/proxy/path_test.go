@@ -143,6 +143,12 @@ func TestHostsThatCouldBeReadTwoWaysAreRefused(t *testing.T) {
 	}
 }
 
+// bothNamed runs a case by its id.
+func bothNamed(t *testing.T, name string, f func(t *testing.T, plain bool)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { both(t, f) })
+}
+
 // both runs a test on the engine's own reads and on those of a plain net.Conn.
 func both(t *testing.T, f func(t *testing.T, plain bool)) {
 	t.Helper()

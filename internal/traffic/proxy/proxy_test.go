@@ -35,28 +35,30 @@ func TestARequestIsForwardedWithPrefixStrippedAndOurFieldsSet(t *testing.T) {
 }
 
 func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
-	up := newRecorderFunc(t, func(_ int, head string) string {
-		path := strings.Fields(head)[1]
-		return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + "3\r\n" + path[:3] + "\r\n0\r\n\r\n"
-	})
-	r := newRig(t, rigConfig{}, up.addr)
-	c := r.dial()
-	var raw strings.Builder
-	for i := range 100 {
-		raw.WriteString("POST /api/svc/" + string([]byte{byte('a' + i/26), byte('a' + i%26)}) + " HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nxyz")
-	}
-	if _, err := io.WriteString(c, raw.String()); err != nil {
-		t.Fatal(err)
-	}
-	for i, resp := range answers(t, c, "POST", 100) {
-		body, _ := io.ReadAll(resp.Body)
-		if want := "/" + string([]byte{byte('a' + i/26), byte('a' + i%26)}); string(body) != want {
-			t.Fatalf("answer %d is %q, want %q", i, body, want)
+	bothNamed(t, "H1-18 a hundred at once", func(t *testing.T, plain bool) {
+		up := newRecorderFunc(t, func(_ int, head string) string {
+			path := strings.Fields(head)[1]
+			return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + "3\r\n" + path[:3] + "\r\n0\r\n\r\n"
+		})
+		r := newRig(t, rigConfig{plain: plain}, up.addr)
+		c := r.dial()
+		var raw strings.Builder
+		for i := range 100 {
+			raw.WriteString("POST /api/svc/" + string([]byte{byte('a' + i/26), byte('a' + i%26)}) + " HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nxyz")
 		}
-	}
-	if n := up.connections(); n != 1 {
-		t.Errorf("used %d connections, want 1", n)
-	}
+		if _, err := io.WriteString(c, raw.String()); err != nil {
+			t.Fatal(err)
+		}
+		for i, resp := range answers(t, c, "POST", 100) {
+			body, _ := io.ReadAll(resp.Body)
+			if want := "/" + string([]byte{byte('a' + i/26), byte('a' + i%26)}); string(body) != want {
+				t.Fatalf("answer %d is %q, want %q", i, body, want)
+			}
+		}
+		if n := up.connections(); n != 1 {
+			t.Errorf("used %d connections, want 1", n)
+		}
+	})
 }
 
 func TestALargeUploadAndALargeAnswerStream(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 )
 
 func TestAGatewayThatStopsUnderLoadFailsNobody(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	bothNamed(t, "U-12 a stop under load", func(t *testing.T, plain bool) {
 		up := newRecorder(t, "")
 		r := newRig(t, rigConfig{plain: plain, wait: 20 * time.Millisecond}, up.addr)
 		var served atomic.Int64
@@ -96,7 +96,7 @@ func loadOn(c net.Conn, upload bool, total *int, begun chan<- struct{}) (n int, 
 }
 
 func TestAnExchangeThatIsUnderWayEndsBeforeTheGatewayDoes(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	bothNamed(t, "U-12 an exchange under way", func(t *testing.T, plain bool) {
 		arrived, release := make(chan struct{}), make(chan struct{})
 		up := newRecorderFunc(t, func(int, string) string {
 			close(arrived)
@@ -130,7 +130,7 @@ func TestAnExchangeThatIsUnderWayEndsBeforeTheGatewayDoes(t *testing.T) {
 }
 
 func TestARequestThatCrossesTheDrainIsServed(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	bothNamed(t, "U-12 a request that crosses the drain", func(t *testing.T, plain bool) {
 		for range 20 {
 			up := newRecorder(t, "")
 			r := newRig(t, rigConfig{plain: plain}, up.addr)
@@ -155,7 +155,7 @@ func TestARequestThatCrossesTheDrainIsServed(t *testing.T) {
 }
 
 func TestWhatOutlastsTheGraceIsBrokenOff(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	bothNamed(t, "U-12 what outlasts the grace", func(t *testing.T, plain bool) {
 		r := newRig(t, rigConfig{plain: plain}, newUpstream(t, sink))
 		r.server.Grace = 50 * time.Millisecond
 		hanging := r.dial()

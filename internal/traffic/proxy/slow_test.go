@@ -255,7 +255,7 @@ func TestAnEndpointThatIsSlow(t *testing.T) {
 }
 
 func TestAThousandIdleConnectionsCostLittleAndDisturbNobody(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	bothNamed(t, "W-9 a thousand idle connections", func(t *testing.T, plain bool) {
 		up := newRecorder(t, "")
 		r := newRig(t, rigConfig{plain: plain}, up.addr)
 		const n = 1000

@@ -30,6 +30,7 @@ func TestProtocol(t *testing.T, open Open) {
 		{"an upload that is cancelled ends in an error", testCancelled},
 		{"a client that waits is told to go on when its body is pulled", testContinue},
 		{"a client that waits is not told to go on when its body is not wanted", testNoContinue},
+		{"a client that was answered is not told to go on", testLateContinue},
 		{"interim answers pass", testInterim},
 		{"trailers pass both ways", testTrailers},
 		{"trailers are kept from a client that takes none", testNoTrailers},

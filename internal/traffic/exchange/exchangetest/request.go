@@ -181,6 +181,23 @@ func testContinue(t *testing.T, open Open) {
 	expect(t, s, 200, "abc <nil>")
 }
 
+func testLateContinue(t *testing.T, open Open) {
+	h := serve(func(x *exchange.Exchange) {
+		_ = answer(x, 401, "who are you")
+		_, _ = x.Body.Next() // too late: the client has been told something else
+	})
+	c := open(t, h)
+	s := c.Start(Request{Method: "POST", Target: "/", Length: 3, Expect: true})
+	expect(t, s, 401, "who are you")
+	if !c.HalfClose() {
+		c.Close()
+	}
+	if status, _, ok := s.Interim(); ok {
+		t.Errorf("behind its answer the client was told %d", status)
+	}
+	h.wait(t)
+}
+
 func testNoContinue(t *testing.T, open Open) {
 	h := serve(func(x *exchange.Exchange) { _ = answer(x, 401, "who are you") })
 	s := open(t, h).Start(Request{Method: "POST", Target: "/", Length: 3, Expect: true})
