@@ -63,3 +63,12 @@ type Session interface {
 	// broke: the instance is failing after SessionGrace. Otherwise a fresh lease runs.
 	Close(lost bool)
 }
+
+// MetadataEditor changes what a registered instance says of itself. A mesh.Discovery that keeps the
+// record itself offers it.
+type MetadataEditor interface {
+	// SetMetadata sets the given keys and keeps the others, in one durable change that raises the
+	// revision. The result obeys the limits of a registration's metadata, or nothing changes
+	// (ErrInvalid). ErrNotFound if the instance is gone, ErrStale if another incarnation took its place.
+	SetMetadata(ctx context.Context, ref Ref, set map[string]string) error
+}

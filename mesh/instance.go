@@ -31,8 +31,15 @@ type Instance struct {
 	HealthOutput string
 	// HealthAt is when the verdict was given; zero until there was one.
 	HealthAt time.Time
+	// HealthBy is who gave the verdict: "report" (the instance or a probe), "session" (its connection
+	// broke), "lease" (it was not renewed), or empty for the health that the registration began with.
+	HealthBy string
 	// Draining instances finish what they have and are given nothing new.
 	Draining bool
+	// Lifetime is what keeps the instance registered.
+	Lifetime Lifetime
+	// TTL is the lease of a Leased instance; zero for others.
+	TTL time.Duration
 	// Registrar is who registered the instance: "anonymous", "service" or "admin".
 	Registrar string
 	// Node is the id of the node that holds the instance's session.

@@ -57,10 +57,14 @@ type RegistryStatus struct {
 
 // TableStatus is the gateway's table.
 type TableStatus struct {
-	Revision  Revision
+	Revision Revision
+	// Routes that are configured; the services under the prefix are not among them.
 	Routes    int
+	Services  int
 	Endpoints int
 	BuiltAt   time.Time
+	// Stale tables come from disk: the registry has not been heard since the start.
+	Stale bool
 }
 
 // Alarm is a condition that an operator should act on.

@@ -12,12 +12,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/toska-mesh/toska-mesh/internal/backend/etcd"
 	"github.com/toska-mesh/toska-mesh/internal/backend/file"
+	"github.com/toska-mesh/toska-mesh/internal/backend/otel"
 	"github.com/toska-mesh/toska-mesh/internal/lifecycle"
 	"github.com/toska-mesh/toska-mesh/internal/role/discovery"
 	"github.com/toska-mesh/toska-mesh/internal/role/gateway"
 	"github.com/toska-mesh/toska-mesh/internal/signal/accesslog"
+	"github.com/toska-mesh/toska-mesh/internal/signal/logattr"
+	"github.com/toska-mesh/toska-mesh/internal/signal/series"
+	"github.com/toska-mesh/toska-mesh/internal/signal/span"
 	"github.com/toska-mesh/toska-mesh/internal/trust/pointer"
 	"github.com/toska-mesh/toska-mesh/internal/trust/token"
 )
@@ -36,12 +39,18 @@ type App struct {
 	started   time.Time
 
 	// what Run puts together
-	engine     *etcd.Engine
+	store      openingStore
+	series     *series.Set
+	spans      *otel.Exporter
+	sampler    span.Sampler
+	access     *accesslog.Log
 	discovery  *discovery.Discovery
 	gateway    *gateway.Gateway
 	supervisor *lifecycle.Supervisor
 	stopping   atomic.Bool
-	running    atomic.Bool // the parts above are there
+	// configAlarm is why the configuration file as it is now is not in force; nil if it is
+	configAlarm atomic.Pointer[string]
+	running     atomic.Bool // the parts above are there
 }
 
 // New opens the data directory and binds the listeners, so that what cannot work is refused before
@@ -50,7 +59,7 @@ func New(cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	a := &App{cfg: cfg, listeners: listeners{}, started: time.Now()}
+	a := &App{cfg: cfg, listeners: listeners{}, started: time.Now(), store: openingStore{opened: make(chan struct{})}}
 	if err := a.open(); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -68,6 +77,7 @@ func (a *App) open() (err error) {
 			return err
 		}
 	}
+	a.cfg.Log = slog.New(logattr.New(a.cfg.Log.Handler(), a.dir.NodeID()))
 	a.verifier = token.NewVerifier(a.dir.AdminToken(), a.dir.ServiceToken())
 	ctx := context.Background()
 	if err := a.listeners.bind(ctx, listenControl, a.cfg.ListenControl); err != nil {
@@ -124,11 +134,8 @@ func (a *App) Close() error {
 // Run runs the node until ctx ends, and stops it in order. ready is called once every role is ready.
 func (a *App) Run(ctx context.Context, ready func(Ready)) (err error) {
 	defer func() { err = errors.Join(err, a.Close()) }()
-	if err := a.assemble(ctx); err != nil {
+	if err := a.assemble(); err != nil {
 		return err
-	}
-	if a.engine != nil {
-		defer func() { err = errors.Join(err, a.engine.Close()) }()
 	}
 	a.running.Store(true)
 	var withdraw []func() error
@@ -151,25 +158,19 @@ func (a *App) Run(ctx context.Context, ready func(Ready)) (err error) {
 	})
 }
 
-// assemble opens the engine and makes the roles and the units they run in.
-func (a *App) assemble(ctx context.Context) error {
-	if a.cfg.runs(RoleDiscovery) {
-		cfg := etcd.DefaultConfig(a.dir.StorePath())
-		cfg.Log = a.log("store")
-		engine, err := etcd.Open(ctx, cfg)
-		if err != nil {
-			return err
-		}
-		a.engine = engine
-	}
+// assemble makes the roles and the units they run in.
+func (a *App) assemble() error {
 	units, err := a.units()
-	if err == nil {
-		a.supervisor, err = lifecycle.NewSupervisor(a.cfg.Log, units...)
+	if err != nil {
+		return err
 	}
-	if err != nil && a.engine != nil {
-		err = errors.Join(err, a.engine.Close())
+	if a.supervisor, err = lifecycle.NewSupervisor(a.cfg.Log, units...); err != nil {
+		return err
 	}
-	return err
+	// Whoever wants something starts without it: the gateway serves its last table before the store is
+	// open.
+	a.supervisor.WantWait = 0
+	return nil
 }
 
 // log returns the logger of a part.
@@ -216,12 +217,4 @@ func removeIfThere(path string) error {
 		return fmt.Errorf("remove the ready file: %w", err)
 	}
 	return nil
-}
-
-// newAccessLog returns nil where none is kept.
-func (a *App) newAccessLog() *accesslog.Log {
-	if a.accessLog == nil {
-		return nil
-	}
-	return accesslog.New(a.accessLog)
 }

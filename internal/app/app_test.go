@@ -22,51 +22,100 @@ import (
 // running is a node in the test's process.
 type running struct {
 	app.Ready
-	t    *testing.T
-	stop func() error
+	t       *testing.T
+	stop    func() error
+	stopped bool
+	ready   chan app.Ready
+	done    chan error
 }
 
 type wrap = func(unit string, run func(context.Context, func()) error) func(context.Context, func()) error
 
 func start(t *testing.T, dir string, with wrap) *running {
 	t.Helper()
+	return startWith(t, dir, with, nil)
+}
+
+// startWith starts a node with a changed configuration, and waits until it is ready.
+func startWith(t *testing.T, dir string, with wrap, change func(*app.Config)) *running {
+	t.Helper()
+	r := beginWith(t, dir, with, change)
+	r.awaitReady()
+	return r
+}
+
+// beginWith starts a node and does not wait.
+func beginWith(t *testing.T, dir string, with wrap, change func(*app.Config)) *running {
+	t.Helper()
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	cfg := app.DefaultConfig()
 	cfg.DataDir, cfg.Wrap = dir, with
-	cfg.ListenGateway, cfg.ListenControl, cfg.ListenDiscovery = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.ListenControl, cfg.ListenDiscovery = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.ListenGateway = freeAddress(t)
 	cfg.AccessLog = "off"
 	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, nil))
+	if change != nil {
+		change(&cfg)
+	}
 	a, err := app.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ready := make(chan app.Ready, 1)
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx, func(r app.Ready) { ready <- r }) }()
-	r := &running{t: t}
-	var stopped atomic.Bool
+	r := &running{t: t, ready: make(chan app.Ready, 1), done: make(chan error, 1)}
+	// The gateway's is known before the node is ready.
+	r.Addresses = map[string]string{"gateway": cfg.ListenGateway}
+	go func() { r.done <- a.Run(ctx, func(p app.Ready) { r.ready <- p }) }()
 	r.stop = func() error {
 		cancel()
-		if stopped.Swap(true) {
+		if r.stopped {
 			return nil
 		}
-		return <-done
+		r.stopped = true
+		return <-r.done
 	}
 	t.Cleanup(func() {
 		if err := r.stop(); err != nil {
 			t.Errorf("the node: %v", err)
 		}
 	})
-	select {
-	case r.Ready = <-ready:
-	case err := <-done:
-		stopped.Store(true)
-		t.Fatalf("the node ended: %v", err)
-	case <-time.After(20 * time.Second):
-		t.Fatal("the node was not ready within 20 s")
-	}
 	return r
+}
+
+func (r *running) awaitReady() {
+	r.t.Helper()
+	select {
+	case r.Ready = <-r.ready:
+	case err := <-r.done:
+		r.stopped = true
+		r.t.Fatalf("the node ended: %v", err)
+	case <-time.After(20 * time.Second):
+		r.t.Fatal("the node was not ready within 20 s")
+	}
+}
+
+// freeAddress is an address that was free a moment ago.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln := listenLocal(t)
+	_ = ln.Close()
+	return ln.Addr().String()
+}
+
+// holdStore keeps the store from being opened until the channel is closed.
+func holdStore(until <-chan struct{}) wrap {
+	return func(unit string, run func(context.Context, func()) error) func(context.Context, func()) error {
+		if unit != "store" {
+			return run
+		}
+		return func(ctx context.Context, ready func()) error {
+			select {
+			case <-until:
+			case <-ctx.Done():
+			}
+			return run(ctx, ready)
+		}
+	}
 }
 
 func (r *running) get(url string) (int, string) {

@@ -9,10 +9,13 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 
+	"github.com/toska-mesh/toska-mesh/internal/backend/otel"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/routefile"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
@@ -37,6 +40,19 @@ type Config struct {
 	AccessLog string
 	// ReadyFile is written when the node is ready; empty for none.
 	ReadyFile string
+	// ConfigFile is the path of mesh.yaml; empty for none. It is read anew when it changes, and when
+	// Reload has something.
+	ConfigFile string
+	// File is what ConfigFile says at the start.
+	File *routefile.File
+	// Reload asks for ConfigFile to be read anew; may be nil.
+	Reload <-chan os.Signal
+	// Attempts at endpoints for one request, the first among them; 0 for the default of 2.
+	Attempts int
+	// Spans says where spans go, beside what OTEL_EXPORTER_OTLP_* says.
+	Spans otel.Config
+	// Getenv reads the environment.
+	Getenv func(string) string
 	// RoutePrefix is where services are found; default /api/.
 	RoutePrefix string
 	// Version of this program.
@@ -55,7 +71,8 @@ func DefaultConfig() Config {
 		DataDir: "toska-data", Roles: []string{RoleAll},
 		ListenGateway: "127.0.0.1:5000", ListenControl: "127.0.0.1:5010", ListenDiscovery: "127.0.0.1:8080",
 		AccessLog: "-", RoutePrefix: route.DefaultPrefix, Version: "dev",
-		Log: slog.New(slog.DiscardHandler), Stdout: io.Discard,
+		Getenv: func(string) string { return "" },
+		Log:    slog.New(slog.DiscardHandler), Stdout: io.Discard,
 	}
 }
 

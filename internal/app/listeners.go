@@ -76,8 +76,8 @@ func (ls listeners) addrPorts() []netip.AddrPort {
 }
 
 // describe says what the access rules need to know of a listener.
-func (ls listeners) describe(name, configured string) httpapi.Listener {
-	l := httpapi.Listener{Name: name}
+func (ls listeners) describe(name, configured string, anonymous bool) httpapi.Listener {
+	l := httpapi.Listener{Name: name, AnonymousFamily: anonymous}
 	if a, ok := ls[name].Addr().(*net.TCPAddr); ok {
 		l.Loopback = a.IP.IsLoopback()
 	}

@@ -27,6 +27,7 @@ func (a *App) Status(context.Context) (mesh.Status, error) {
 	}
 	if a.gateway != nil {
 		st.Table = a.gateway.Table()
+		a.addConfig(&st)
 	}
 	return st, nil
 }
@@ -78,7 +79,8 @@ func (a *App) addRegistry(st *mesh.Status) {
 			"the stored record %s is damaged (%s); it is kept and not served; let the instance register again, or deregister it",
 			d.Key, d.Reason)})
 	}
-	if err := a.engine.Failed(); err != nil {
+	if engine := a.store.engine.Load(); engine != nil && engine.Failed() != nil {
+		err := engine.Failed()
 		st.Alarms = append(st.Alarms, mesh.Alarm{Code: mesh.CodeOf(err), Detail: err.Error()})
 	}
 }

@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -31,4 +32,10 @@ type testLog struct{ t *testing.T }
 func (l testLog) Write(p []byte) (int, error) {
 	l.t.Log(strings.TrimSpace(string(p)))
 	return len(p), nil
+}
+
+// portText is the port of a real service.
+func portText(t *testing.T) string {
+	t.Helper()
+	return strconv.Itoa(service(t))
 }

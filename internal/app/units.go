@@ -1,18 +1,23 @@
 package app
 
 import (
+	"cmp"
 	"context"
-	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
+	"github.com/toska-mesh/toska-mesh/docs"
 	"github.com/toska-mesh/toska-mesh/internal/lifecycle"
 	"github.com/toska-mesh/toska-mesh/internal/role/discovery"
 	"github.com/toska-mesh/toska-mesh/internal/role/gateway"
+	"github.com/toska-mesh/toska-mesh/internal/wire/dashboardapi"
 	"github.com/toska-mesh/toska-mesh/internal/wire/discoveryapi"
 	"github.com/toska-mesh/toska-mesh/internal/wire/familyapi"
+	"github.com/toska-mesh/toska-mesh/internal/wire/gatewayapi"
 	"github.com/toska-mesh/toska-mesh/internal/wire/httpapi"
+	"github.com/toska-mesh/toska-mesh/internal/wire/metricsapi"
 	"github.com/toska-mesh/toska-mesh/internal/wire/nodeapi"
 )
 
@@ -29,16 +34,28 @@ func (a *App) units() ([]lifecycle.Unit, error) {
 		}
 		units = append(units, u)
 	}
+	if err := a.newSignals(); err != nil {
+		return nil, err
+	}
+	gatewayWants := []string{RoleDiscovery, listenControl}
+	if a.spans != nil {
+		add(lifecycle.Unit{Name: "spans", Run: a.spans.Run})
+		gatewayWants = append(gatewayWants, "spans")
+	}
 	if a.cfg.runs(RoleDiscovery) {
 		role, err := a.newDiscovery()
 		if err != nil {
 			return nil, err
 		}
 		a.discovery = role
-		add(lifecycle.Unit{Name: "store", Run: a.watchEngine})
-		add(lifecycle.Unit{Name: RoleDiscovery, Needs: []string{"store"}, Run: role.Run})
-		add(lifecycle.Unit{Name: "discovery-listener", Wants: []string{RoleDiscovery},
-			Run: a.server(listenDiscovery, a.discoveryHandler())})
+		a.series.Registry(a.registrySeries)
+		// Discovery waits for the store by itself, so that what wants discovery need not.
+		add(lifecycle.Unit{Name: "store", Run: a.runStore})
+		add(lifecycle.Unit{Name: RoleDiscovery, Wants: []string{"store"}, Run: role.Run})
+		add(lifecycle.Unit{
+			Name: "discovery-listener", Wants: []string{RoleDiscovery},
+			Run: a.server(listenDiscovery, a.discoveryHandler()),
+		})
 	}
 	add(lifecycle.Unit{Name: listenControl, Wants: []string{RoleDiscovery}, Run: a.server(listenControl, a.controlHandler())})
 	if a.cfg.runs(RoleGateway) {
@@ -47,7 +64,11 @@ func (a *App) units() ([]lifecycle.Unit, error) {
 			return nil, err
 		}
 		a.gateway = role
-		add(lifecycle.Unit{Name: RoleGateway, Wants: []string{RoleDiscovery, listenControl}, Run: role.Run})
+		if a.cfg.ConfigFile != "" {
+			add(lifecycle.Unit{Name: "configuration", Run: a.followConfig})
+			gatewayWants = append(gatewayWants, "configuration")
+		}
+		add(lifecycle.Unit{Name: RoleGateway, Wants: gatewayWants, Run: role.Run})
 	}
 	return units, nil
 }
@@ -56,30 +77,41 @@ func (a *App) newDiscovery() (*discovery.Discovery, error) {
 	cfg := discovery.DefaultConfig()
 	cfg.NodeID = a.dir.NodeID()
 	cfg.OwnListeners = a.listeners.addrPorts
-	return discovery.New(cfg, a.engine.Store(), a.log(RoleDiscovery))
+	return discovery.New(cfg, &a.store, a.log(RoleDiscovery))
 }
 
 func (a *App) newGateway() (*gateway.Gateway, error) {
 	cfg := gateway.DefaultConfig()
 	cfg.Prefix = a.cfg.RoutePrefix
-	mux := http.NewServeMux()
-	httpapi.MountHealth(mux, gatewayNode{a}, nil)
-	return gateway.New(cfg, gateway.Ports{
+	if f := a.cfg.File; f != nil {
+		cfg.Limits.Fields = cmp.Or(f.Limits.Fields, cfg.Limits.Fields)
+		cfg.Limits.FieldBytes = cmp.Or(f.Limits.FieldBytes, cfg.Limits.FieldBytes)
+		cfg.Limits.HeadBytes = cmp.Or(f.Limits.HeadBytes, cfg.Limits.HeadBytes)
+	}
+	signals := gateway.Signals{AccessLog: a.access, Series: a.series.Exchanges, Sampler: a.sampler}
+	if a.spans != nil {
+		signals.Spans = a.spans
+	}
+	role, err := gateway.New(cfg, gateway.Ports{
 		Discovery: a.discovery, Listener: a.listeners[listenGateway],
-		Internal:  httpapi.NewExchangeHandler(mux, a.listeners.describe(listenGateway, a.cfg.ListenGateway)),
-		AccessLog: a.newAccessLog(), Log: a.log(RoleGateway),
+		Internal: httpapi.NewExchangeHandler(a.internalHandler(), a.listeners.describe(listenGateway, a.cfg.ListenGateway, false)),
+		Signals:  signals, Saved: a.dir.Table(), Log: a.log(RoleGateway),
 	})
+	if err != nil {
+		return nil, err
+	}
+	role.Configure(a.setOf(a.cfg.File))
+	return role, nil
 }
 
-// watchEngine is ready from the start, the engine being open, and fails for good when it does.
-func (a *App) watchEngine(ctx context.Context, ready func()) error {
-	ready()
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-a.engine.Done():
-		return fmt.Errorf("%w: %w", lifecycle.ErrPermanent, a.engine.Failed())
-	}
+// internalHandler serves what the gateway's port answers by itself.
+func (a *App) internalHandler() http.Handler {
+	mux := http.NewServeMux()
+	log := a.log(RoleGateway)
+	httpapi.MountHealth(mux, gatewayNode{a}, nil)
+	metricsapi.Mount(mux, a.series.Gatherer(), log)
+	dashboardapi.Mount(mux, a.discovery, dashboardapi.Options{Liveness: a.discovery, Log: log})
+	return httpapi.Handler(mux, a.listeners.describe(listenGateway, a.cfg.ListenGateway, false), a.verifier, log)
 }
 
 // controlHandler serves everything on one port.
@@ -88,24 +120,36 @@ func (a *App) controlHandler() http.Handler {
 	log := a.log(listenControl)
 	api := httpapi.NewAPI(mux, a.cfg.Version, log)
 	nodeapi.Mount(mux, api, a, log)
+	if a.cfg.runs(RoleGateway) {
+		gatewayapi.Mount(api, a)
+	}
 	httpapi.MountHealth(mux, a, nil)
+	httpapi.MountErrorPages(mux, docs.ErrorPage)
+	metricsapi.Mount(mux, a.series.Gatherer(), log)
+	metricsapi.MountProfiles(mux)
 	if a.discovery != nil {
 		discoveryapi.Mount(mux, api, a.discovery, discoveryapi.Options{Log: log})
-		familyapi.Mount(mux, a.discovery, familyapi.Options{
-			Liveness: a.discovery, Serving: a.serves(RoleDiscovery), Log: log,
-			Reflect: []string{discoveryapi.ServiceName, nodeapi.ServiceName},
-		})
+		a.mountFamily(mux, log, discoveryapi.ServiceName, nodeapi.ServiceName)
+		dashboardapi.Mount(mux, a.discovery, dashboardapi.Options{Liveness: a.discovery, Log: log})
 	}
-	return httpapi.Handler(mux, a.listeners.describe(listenControl, a.cfg.ListenControl), a.verifier, log)
+	l := a.listeners.describe(listenControl, a.cfg.ListenControl, a.anonymous())
+	l.ErrorPages = true
+	return httpapi.Handler(mux, l, a.verifier, log)
 }
 
 // discoveryHandler serves the family's clients where they look for it.
 func (a *App) discoveryHandler() http.Handler {
 	mux := http.NewServeMux()
 	log := a.log(listenDiscovery)
-	familyapi.Mount(mux, a.discovery, familyapi.Options{Liveness: a.discovery, Serving: a.serves(RoleDiscovery), Log: log})
+	a.mountFamily(mux, log)
 	httpapi.MountHealth(mux, a, nil)
-	return httpapi.Handler(mux, a.listeners.describe(listenDiscovery, a.cfg.ListenDiscovery), a.verifier, log)
+	return httpapi.Handler(mux, a.listeners.describe(listenDiscovery, a.cfg.ListenDiscovery, a.anonymous()), a.verifier, log)
+}
+
+func (a *App) mountFamily(mux *http.ServeMux, log *slog.Logger, reflect ...string) {
+	familyapi.Mount(mux, a.discovery, familyapi.Options{
+		Liveness: a.discovery, Metadata: a.discovery, Serving: a.serves(RoleDiscovery), Log: log, Reflect: reflect,
+	})
 }
 
 // server returns the Run of a unit that serves a listener. The listener stays open when it ends, so

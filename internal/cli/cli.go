@@ -16,6 +16,7 @@ import (
 
 	"github.com/toska-mesh/toska-mesh/internal/trust/pointer"
 	"github.com/toska-mesh/toska-mesh/internal/wire/discoveryapi"
+	"github.com/toska-mesh/toska-mesh/internal/wire/gatewayapi"
 	"github.com/toska-mesh/toska-mesh/internal/wire/nodeapi"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
@@ -33,6 +34,8 @@ type Env struct {
 	Living func(ctx context.Context) ([]pointer.Pointer, error)
 	// Connect returns a client of the node whose control port is at control.
 	Connect func(control, token string) Client
+	// Machine is what toska doctor looks at.
+	Machine Machine
 	// Exit ends the process at once.
 	Exit func(code int)
 }
@@ -41,6 +44,7 @@ type Env struct {
 type Client interface {
 	mesh.Discovery
 	mesh.Node
+	mesh.Routing
 	// Close lets go of the connection.
 	Close()
 }
@@ -49,7 +53,7 @@ type Client interface {
 func Process() Env {
 	return Env{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Getenv: os.Getenv, Living: pointer.Living, Connect: connect, Exit: os.Exit,
+		Getenv: os.Getenv, Living: pointer.Living, Connect: connect, Machine: thisMachine{}, Exit: os.Exit,
 	}
 }
 
@@ -71,23 +75,28 @@ func Main(ctx context.Context, env Env) int {
 	return f.code
 }
 
-// remote is both clients of one node.
+// remote is the clients of one node.
 type remote struct {
 	*discoveryapi.Client
-	node *nodeapi.Client
+	node    *nodeapi.Client
+	gateway *gatewayapi.Client
 }
 
 func connect(control, token string) Client {
-	return remote{discoveryapi.NewClient(control, token), nodeapi.NewClient(control, token)}
+	return remote{discoveryapi.NewClient(control, token), nodeapi.NewClient(control, token), gatewayapi.NewClient(control, token)}
 }
 
 // Status implements mesh.Node.
 func (r remote) Status(ctx context.Context) (mesh.Status, error) { return r.node.Status(ctx) }
 
+// Routes implements mesh.Routing.
+func (r remote) Routes(ctx context.Context) ([]mesh.RouteStatus, error) { return r.gateway.Routes(ctx) }
+
 // Close implements Client.
 func (r remote) Close() {
 	r.Client.Close()
 	r.node.Close()
+	r.gateway.Close()
 }
 
 // isTerminal reports whether the stream is shown to a person.

@@ -105,6 +105,17 @@ func TestStatus(t *testing.T) {
 	asJSON.expect(t, asJSON.run(t.Context(), "status", "--json"), 0, `"nodeId": "n-1"`, `"ready": false`, `"restarts": 3`, `"code": "TOSKA-STORE-FULL"`, `"routes": 1`)
 }
 
+func TestStatusFitsTheScreenWithManyAlarms(t *testing.T) {
+	w := newWorld()
+	for range 100 {
+		w.client.status.Alarms = append(w.client.status.Alarms, mesh.Alarm{Code: "TOSKA-STORE-DAMAGED", Detail: "one record"})
+	}
+	w.expect(t, w.run(t.Context(), "status"), 0, "and 95 alarms more", "toska doctor")
+	if lines := strings.Count(w.stdout.String(), "\n"); lines > 40 {
+		t.Errorf("status takes %d lines", lines)
+	}
+}
+
 func TestRegister(t *testing.T) {
 	w := newWorld()
 	code := w.run(t.Context(), "register", "--name", "ext", "--id", "e1", "--address", "10.0.0.1", "--port", "80", "--metadata", "a=b=c", "--metadata", "d=")

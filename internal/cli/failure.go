@@ -20,6 +20,8 @@ const (
 	codeNotFound     = 6
 	codeStartTimeout = 7
 	codeConflict     = 8
+	codeUnwell       = 9
+	codeConfig       = 10
 )
 
 // ExitCode is one row of the reference of exit codes.
@@ -41,6 +43,8 @@ func ExitCodes() []ExitCode {
 		row(codeNotFound, "What was named is not there."),
 		row(codeStartTimeout, "`toska run`: the program did not answer on its port within `--start-timeout`."),
 		row(codeConflict, "Something else has it: a port, the data directory, or an instance's id."),
+		row(codeUnwell, "`toska doctor` found something that does not work; its lines tell what."),
+		row(codeConfig, "`toska config check` found mistakes, each of which it tells; a node would take the file without the objects that have one, or not at all."),
 		{"126", "`toska run`: the program was found and could not be started."},
 		{"127", "`toska run`: the program was not found."},
 		{"128+n", "A second signal n ended `toska up` at once, or signal n ended the program of `toska run`."},

@@ -37,12 +37,13 @@ type world struct {
 	living []pointer.Pointer
 	client *client
 	dialed []string // "control token"
+	machine
 
 	stdout, stderr buffer
 }
 
 func newWorld() *world {
-	return &world{env: map[string]string{}, client: &client{}, living: []pointer.Pointer{node("a", 5010)}}
+	return &world{env: map[string]string{}, client: &client{}, living: []pointer.Pointer{node("a", 5010)}, machine: soundMachine()}
 }
 
 func node(name string, control int) pointer.Pointer {
@@ -59,7 +60,8 @@ func (w *world) run(ctx context.Context, args ...string) int {
 			w.dialed = append(w.dialed, control+" "+token)
 			return w.client
 		},
-		Exit: func(int) {},
+		Machine: w.machine,
+		Exit:    func(int) {},
 	})
 }
 
@@ -80,6 +82,7 @@ type client struct {
 	err        error
 	snapshots  []*mesh.Snapshot
 	status     mesh.Status
+	routes     []mesh.RouteStatus
 	registered []mesh.Registration
 	sessions   []*session
 	drained    []mesh.Ref

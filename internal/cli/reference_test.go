@@ -49,9 +49,9 @@ otherwise. ` + "`--control`, `TOSKA_CONTROL`, `--token-file` and `TOSKA_TOKEN`" 
 
 An error is two lines on standard error: what was tried and what happened, and after ` + "`to do:`" + ` what helps.
 `)
-	for _, name := range []string{"up", "run", "register", "deregister", "drain", "services", "status", "version", "completion"} {
+	for _, name := range []string{"up", "run", "register", "deregister", "drain", "services", "routes", "status", "config", "config check", "doctor", "help", "version", "completion"} {
 		w := newWorld()
-		w.expect(t, w.run(t.Context(), name, "--help"), 0)
+		w.expect(t, w.run(t.Context(), append(strings.Fields(name), "--help")...), 0)
 		fmt.Fprintf(&b, "\n## toska %s\n\n```text\n%s```\n", name, w.stdout.String())
 	}
 	return b.String()

@@ -27,7 +27,8 @@ Start a mesh with "toska up", put a program behind its gateway with "toska run".
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	root.AddCommand(newUp(env), newRun(env), newRegister(env), newDeregister(env), newDrain(env),
-		newServices(env), newStatus(env), newVersion(env), newWatchdog())
+		newServices(env), newRoutes(env), newStatus(env), newConfig(env), newDoctor(env), newVersion(env), newWatchdog())
+	root.SetHelpCommand(newHelp(env))
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd(env.Args...)
 	if c, _, err := root.Find([]string{"completion"}); err == nil {

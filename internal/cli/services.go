@@ -24,10 +24,13 @@ const rewatchPause = time.Second
 func newServices(env *Env) *cobra.Command {
 	var watch, asJSON bool
 	c := &cobra.Command{
-		Use:     "services",
+		Use:     "services [NAME]",
 		Aliases: []string{"ls"},
-		Short:   "List the services and their instances",
+		Short:   "List the services and their instances, or tell all of one service",
 		Long: `List the services and their instances: id, address, health, and whether an instance drains.
+
+With a NAME, tell all that is known of that service: where each instance is, since when, why it is
+healthy or not and on whose word, what keeps it registered, and whether the gateway picks it.
 
 On a terminal it is a table; otherwise each instance is one line of tab-separated fields, in the order
 service, id, address, port, health, and "draining" or "-". With --watch a terminal is redrawn at every
@@ -35,15 +38,23 @@ change; otherwise each change is one line that starts with +, - or ~. With --jso
 JSON document, one to a line with --watch.`,
 		Example: `  toska services
   toska services --watch
+  toska services web
   toska services --json | jq -r '.services[].name'`,
-		Args: cobra.NoArgs,
+		Args: cobra.MaximumNArgs(1),
 	}
 	f := addFinder(c, env, identity.Admin)
 	c.Flags().BoolVarP(&watch, "watch", "w", false, "go on and show every change")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
+	c.ValidArgsFunction = f.completeServices
+	c.RunE = func(cmd *cobra.Command, args []string) error {
 		return f.with(cmd.Context(), func(ctx context.Context, c Client, _ target) error {
 			show := env.servicesPrinter(asJSON, watch)
+			if len(args) == 1 && watch {
+				all := show
+				show = func(s *mesh.Snapshot) error { return all(onlyService(s, args[0])) }
+			} else if len(args) == 1 {
+				show = func(s *mesh.Snapshot) error { return env.describeService(s, args[0], asJSON) }
+			}
 			if watch {
 				return watchServices(ctx, env, c, show)
 			}
@@ -210,13 +221,17 @@ func toServicesJSON(s *mesh.Snapshot) servicesJSON {
 	for _, key := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := serviceJSON{Name: s.Services[key][0].Service}
 		for _, i := range s.Services[key] {
-			svc.Instances = append(svc.Instances, instanceJSON{
-				ID: i.ID, Incarnation: i.Incarnation, Address: i.Address, Port: i.Port, Health: i.Health,
-				HealthOutput: i.HealthOutput, Draining: i.Draining, Metadata: i.Metadata,
-				Registrar: i.Registrar, Node: i.Node, RegisteredAt: i.RegisteredAt,
-			})
+			svc.Instances = append(svc.Instances, toInstanceJSON(i))
 		}
 		out.Services = append(out.Services, svc)
 	}
 	return out
+}
+
+func toInstanceJSON(i *mesh.Instance) instanceJSON {
+	return instanceJSON{
+		ID: i.ID, Incarnation: i.Incarnation, Address: i.Address, Port: i.Port, Health: i.Health,
+		HealthOutput: i.HealthOutput, Draining: i.Draining, Metadata: i.Metadata,
+		Registrar: i.Registrar, Node: i.Node, RegisteredAt: i.RegisteredAt,
+	}
 }

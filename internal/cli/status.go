@@ -85,10 +85,16 @@ func (e *Env) printStatus(st mesh.Status) {
 	}
 	say(e.Stdout, "")
 	roles.print(e.Stdout, e.colours())
-	for _, a := range st.Alarms {
+	for _, a := range st.Alarms[:min(len(st.Alarms), mostAlarms)] {
 		say(e.Stdout, "\n%s: %s", printable(a.Code), printable(a.Detail))
 	}
+	if more := len(st.Alarms) - mostAlarms; more > 0 {
+		say(e.Stdout, "\nand %s more: \"toska doctor\" tells of all", count(more, "alarm"))
+	}
 }
+
+// mostAlarms is how many fit the screen with the rest.
+const mostAlarms = 5
 
 func count(n int, noun string) string {
 	if n == 1 {

@@ -23,6 +23,7 @@ type upFlags struct {
 	gateway, control, discovery string
 	logLevel, logFormat         string
 	readyFile, accessLog        string
+	config                      string
 }
 
 func newUp(env *Env) *cobra.Command {
@@ -53,6 +54,7 @@ addresses. GATEWAY_ROUTE_PREFIX is the path below which services are found (/api
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level that is logged: debug, info, warn, error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "how logs are written to standard error: text, json")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write once the node is ready: its addresses and tokens as JSON, for its owner alone")
+	flags.StringVar(&f.config, "config", "", "configuration file, read anew when it changes and on SIGHUP (default: mesh.yaml beside the data directory, if it is there)")
 	flags.StringVar(&f.accessLog, "access-log", def.AccessLog, "where the gateway logs each request as JSON: - for standard output, off, or a file")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := env.upConfig(cmd, f)
@@ -75,20 +77,48 @@ func (e *Env) upConfig(cmd *cobra.Command, f upFlags) (app.Config, error) {
 	cfg.ListenGateway, cfg.ListenControl, cfg.ListenDiscovery = f.gateway, f.control, f.discovery
 	cfg.ReadyFile, cfg.AccessLog = f.readyFile, f.accessLog
 	cfg.Version, cfg.Log, cfg.Stdout = version(), log, e.Stdout
-	given := cmd.Flags().Changed
-	if v := e.Getenv("TOSKA_DATA"); v != "" && !given("data") {
-		cfg.DataDir = v
-	}
-	if v := e.Getenv("GATEWAY_ROUTE_PREFIX"); v != "" {
-		cfg.RoutePrefix = v
-	}
-	if err := e.portFromEnv("GATEWAY_PORT", "listen-gateway", given, &cfg.ListenGateway); err != nil {
+	cfg.Getenv = e.Getenv
+	if err := e.fromEnvironment(&cfg, cmd.Flags().Changed); err != nil {
 		return cfg, err
 	}
-	if err := e.portFromEnv("DISCOVERY_PORT", "listen-discovery", given, &cfg.ListenDiscovery); err != nil {
-		return cfg, err
+	return cfg, e.fromFile(&cfg, f.config, cmd.Flags().Changed)
+}
+
+// fromFile takes over what the configuration file says and neither a flag nor the environment does.
+func (e *Env) fromFile(cfg *app.Config, path string, given func(flag string) bool) error {
+	if path == "" {
+		path = app.FindConfig(cfg.DataDir)
 	}
-	return cfg, e.unhonoured(log)
+	if path == "" {
+		return nil
+	}
+	return local(cfg.UseFile(path, given))
+}
+
+// fromEnvironment takes over what the environment says and no flag does, and tells of what it says in
+// vain.
+func (e *Env) fromEnvironment(cfg *app.Config, given func(flag string) bool) error {
+	env, notices, err := app.FromEnvironment(func(name string) (string, bool) {
+		v := e.Getenv(name)
+		return v, v != ""
+	})
+	if err != nil {
+		return local(err)
+	}
+	for _, n := range notices {
+		cfg.Log.Warn("setting of the environment is not honoured", "setting", n.Name, "why", n.Why)
+	}
+	take := func(flag, value string, to *string) {
+		if value != "" && !given(flag) {
+			*to = value
+		}
+	}
+	take("data", env.DataDir, &cfg.DataDir)
+	take("listen-gateway", env.ListenGateway, &cfg.ListenGateway)
+	take("listen-discovery", env.ListenDiscovery, &cfg.ListenDiscovery)
+	take("", env.RoutePrefix, &cfg.RoutePrefix)
+	cfg.Attempts = env.Attempts
+	return nil
 }
 
 // logger returns what logs to standard error.
@@ -109,6 +139,10 @@ func (e *Env) logger(level, format string) (*slog.Logger, error) {
 
 func (e *Env) up(ctx context.Context, cfg app.Config) error {
 	fresh := !exists(filepath.Join(cfg.DataDir, "secrets", "admin.token"))
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	cfg.Reload = reload
 	node, err := app.New(cfg)
 	if err != nil {
 		return local(err)

@@ -43,7 +43,7 @@ func TestUpRefusesWhatItCannotDo(t *testing.T) {
 		{"a level that is none", nil, []string{"--log-level", "loud"}, "debug, info, warn or error"},
 		{"a format that is none", nil, []string{"--log-format", "xml"}, "text or json"},
 		{"a role that is none", nil, []string{"--roles", "x"}, "no role x"},
-		{"a port that is none", map[string]string{"DISCOVERY_PORT": "x"}, nil, "--listen-discovery"},
+		{"a port that is none", map[string]string{"DISCOVERY_PORT": "x"}, nil, "DISCOVERY_PORT"},
 		{"a setting that would close something", map[string]string{"JWT_SECRET_KEY": "x"}, nil, "JWT_SECRET_KEY"},
 		{"a limit that would close something", map[string]string{"GATEWAY_RATE_LIMIT_PERMITS": "1"}, nil, "GATEWAY_RATE_LIMIT_PERMITS"},
 		{"a prefix that is none", map[string]string{"GATEWAY_ROUTE_PREFIX": "/a/../b"}, nil, "prefix"},

@@ -92,6 +92,8 @@ const (
 	Lifetime_LIFETIME_LEASED Lifetime = 1
 	// LIFETIME_PERMANENT lives until it is deregistered.
 	Lifetime_LIFETIME_PERMANENT Lifetime = 2
+	// LIFETIME_HELD lives as long as its session; only a session gives it.
+	Lifetime_LIFETIME_HELD Lifetime = 3
 )
 
 // Enum value maps for Lifetime.
@@ -100,11 +102,13 @@ var (
 		0: "LIFETIME_UNSPECIFIED",
 		1: "LIFETIME_LEASED",
 		2: "LIFETIME_PERMANENT",
+		3: "LIFETIME_HELD",
 	}
 	Lifetime_value = map[string]int32{
 		"LIFETIME_UNSPECIFIED": 0,
 		"LIFETIME_LEASED":      1,
 		"LIFETIME_PERMANENT":   2,
+		"LIFETIME_HELD":        3,
 	}
 )
 
@@ -339,7 +343,12 @@ type Instance struct {
 	Node         string                 `protobuf:"bytes,13,opt,name=node,proto3" json:"node,omitempty"`
 	RegisteredAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=registered_at,json=registeredAt,proto3" json:"registered_at,omitempty"`
 	// revision is "epoch.number".
-	Revision      string `protobuf:"bytes,15,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision string `protobuf:"bytes,15,opt,name=revision,proto3" json:"revision,omitempty"`
+	// health_by is "report", "session", "lease", or empty for the health that it began with.
+	HealthBy string   `protobuf:"bytes,16,opt,name=health_by,json=healthBy,proto3" json:"health_by,omitempty"`
+	Lifetime Lifetime `protobuf:"varint,17,opt,name=lifetime,proto3,enum=toska.discovery.v1.Lifetime" json:"lifetime,omitempty"`
+	// ttl is the lease of a leased instance.
+	Ttl           *durationpb.Duration `protobuf:"bytes,18,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -477,6 +486,27 @@ func (x *Instance) GetRevision() string {
 		return x.Revision
 	}
 	return ""
+}
+
+func (x *Instance) GetHealthBy() string {
+	if x != nil {
+		return x.HealthBy
+	}
+	return ""
+}
+
+func (x *Instance) GetLifetime() Lifetime {
+	if x != nil {
+		return x.Lifetime
+	}
+	return Lifetime_LIFETIME_UNSPECIFIED
+}
+
+func (x *Instance) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
 }
 
 // ServiceInstances is one service, whole.
@@ -1909,7 +1939,7 @@ const file_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x03ttl\x18\t \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf7\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfb\x05\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12 \n" +
@@ -1926,7 +1956,10 @@ const file_discovery_v1_discovery_proto_rawDesc = "" +
 	"\tregistrar\x18\f \x01(\tR\tregistrar\x12\x12\n" +
 	"\x04node\x18\r \x01(\tR\x04node\x12?\n" +
 	"\rregistered_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\fregisteredAt\x12\x1a\n" +
-	"\brevision\x18\x0f \x01(\tR\brevision\x1a;\n" +
+	"\brevision\x18\x0f \x01(\tR\brevision\x12\x1b\n" +
+	"\thealth_by\x18\x10 \x01(\tR\bhealthBy\x128\n" +
+	"\blifetime\x18\x11 \x01(\x0e2\x1c.toska.discovery.v1.LifetimeR\blifetime\x12+\n" +
+	"\x03ttl\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"h\n" +
@@ -2007,11 +2040,12 @@ const file_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x0eHEALTH_PASSING\x10\x01\x12\x13\n" +
 	"\x0fHEALTH_DEGRADED\x10\x02\x12\x12\n" +
 	"\x0eHEALTH_FAILING\x10\x03\x12\x12\n" +
-	"\x0eHEALTH_SUSPECT\x10\x04*Q\n" +
+	"\x0eHEALTH_SUSPECT\x10\x04*d\n" +
 	"\bLifetime\x12\x18\n" +
 	"\x14LIFETIME_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLIFETIME_LEASED\x10\x01\x12\x16\n" +
-	"\x12LIFETIME_PERMANENT\x10\x022\xf1\x05\n" +
+	"\x12LIFETIME_PERMANENT\x10\x02\x12\x11\n" +
+	"\rLIFETIME_HELD\x10\x032\xf1\x05\n" +
 	"\tDiscovery\x12U\n" +
 	"\bRegister\x12#.toska.discovery.v1.RegisterRequest\x1a$.toska.discovery.v1.RegisterResponse\x12V\n" +
 	"\aSession\x12\".toska.discovery.v1.SessionRequest\x1a#.toska.discovery.v1.SessionResponse(\x010\x01\x12L\n" +
@@ -2090,54 +2124,56 @@ var file_discovery_v1_discovery_proto_depIdxs = []int32{
 	0,  // 8: toska.discovery.v1.Instance.health:type_name -> toska.discovery.v1.Health
 	35, // 9: toska.discovery.v1.Instance.health_at:type_name -> google.protobuf.Timestamp
 	35, // 10: toska.discovery.v1.Instance.registered_at:type_name -> google.protobuf.Timestamp
-	4,  // 11: toska.discovery.v1.ServiceInstances.instances:type_name -> toska.discovery.v1.Instance
-	3,  // 12: toska.discovery.v1.RegisterRequest.registration:type_name -> toska.discovery.v1.Registration
-	4,  // 13: toska.discovery.v1.RegisterResponse.instance:type_name -> toska.discovery.v1.Instance
-	28, // 14: toska.discovery.v1.SessionRequest.open:type_name -> toska.discovery.v1.SessionRequest.Open
-	29, // 15: toska.discovery.v1.SessionRequest.renew:type_name -> toska.discovery.v1.SessionRequest.Beat
-	10, // 16: toska.discovery.v1.SessionRequest.report:type_name -> toska.discovery.v1.Verdict
-	30, // 17: toska.discovery.v1.SessionRequest.let_go:type_name -> toska.discovery.v1.SessionRequest.LetGo
-	0,  // 18: toska.discovery.v1.Verdict.health:type_name -> toska.discovery.v1.Health
-	31, // 19: toska.discovery.v1.SessionResponse.opened:type_name -> toska.discovery.v1.SessionResponse.Opened
-	32, // 20: toska.discovery.v1.SessionResponse.ack:type_name -> toska.discovery.v1.SessionResponse.Ack
-	33, // 21: toska.discovery.v1.SessionResponse.ended:type_name -> toska.discovery.v1.SessionResponse.Ended
-	6,  // 22: toska.discovery.v1.RenewRequest.ref:type_name -> toska.discovery.v1.Ref
-	6,  // 23: toska.discovery.v1.ReportRequest.ref:type_name -> toska.discovery.v1.Ref
-	10, // 24: toska.discovery.v1.ReportRequest.verdict:type_name -> toska.discovery.v1.Verdict
-	6,  // 25: toska.discovery.v1.DrainRequest.ref:type_name -> toska.discovery.v1.Ref
-	6,  // 26: toska.discovery.v1.DeregisterRequest.ref:type_name -> toska.discovery.v1.Ref
-	4,  // 27: toska.discovery.v1.GetResponse.instance:type_name -> toska.discovery.v1.Instance
-	5,  // 28: toska.discovery.v1.ListResponse.services:type_name -> toska.discovery.v1.ServiceInstances
-	5,  // 29: toska.discovery.v1.WatchResponse.services:type_name -> toska.discovery.v1.ServiceInstances
-	3,  // 30: toska.discovery.v1.SessionRequest.Open.registration:type_name -> toska.discovery.v1.Registration
-	4,  // 31: toska.discovery.v1.SessionResponse.Opened.instance:type_name -> toska.discovery.v1.Instance
-	34, // 32: toska.discovery.v1.SessionResponse.Opened.renew_interval:type_name -> google.protobuf.Duration
-	34, // 33: toska.discovery.v1.SessionResponse.Opened.lease:type_name -> google.protobuf.Duration
-	36, // 34: toska.discovery.v1.SessionResponse.Ack.problem:type_name -> toska.problem.v1.Problem
-	36, // 35: toska.discovery.v1.SessionResponse.Ended.problem:type_name -> toska.problem.v1.Problem
-	7,  // 36: toska.discovery.v1.Discovery.Register:input_type -> toska.discovery.v1.RegisterRequest
-	9,  // 37: toska.discovery.v1.Discovery.Session:input_type -> toska.discovery.v1.SessionRequest
-	12, // 38: toska.discovery.v1.Discovery.Renew:input_type -> toska.discovery.v1.RenewRequest
-	14, // 39: toska.discovery.v1.Discovery.Report:input_type -> toska.discovery.v1.ReportRequest
-	16, // 40: toska.discovery.v1.Discovery.Drain:input_type -> toska.discovery.v1.DrainRequest
-	18, // 41: toska.discovery.v1.Discovery.Deregister:input_type -> toska.discovery.v1.DeregisterRequest
-	20, // 42: toska.discovery.v1.Discovery.Get:input_type -> toska.discovery.v1.GetRequest
-	22, // 43: toska.discovery.v1.Discovery.List:input_type -> toska.discovery.v1.ListRequest
-	24, // 44: toska.discovery.v1.Discovery.Watch:input_type -> toska.discovery.v1.WatchRequest
-	8,  // 45: toska.discovery.v1.Discovery.Register:output_type -> toska.discovery.v1.RegisterResponse
-	11, // 46: toska.discovery.v1.Discovery.Session:output_type -> toska.discovery.v1.SessionResponse
-	13, // 47: toska.discovery.v1.Discovery.Renew:output_type -> toska.discovery.v1.RenewResponse
-	15, // 48: toska.discovery.v1.Discovery.Report:output_type -> toska.discovery.v1.ReportResponse
-	17, // 49: toska.discovery.v1.Discovery.Drain:output_type -> toska.discovery.v1.DrainResponse
-	19, // 50: toska.discovery.v1.Discovery.Deregister:output_type -> toska.discovery.v1.DeregisterResponse
-	21, // 51: toska.discovery.v1.Discovery.Get:output_type -> toska.discovery.v1.GetResponse
-	23, // 52: toska.discovery.v1.Discovery.List:output_type -> toska.discovery.v1.ListResponse
-	25, // 53: toska.discovery.v1.Discovery.Watch:output_type -> toska.discovery.v1.WatchResponse
-	45, // [45:54] is the sub-list for method output_type
-	36, // [36:45] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	1,  // 11: toska.discovery.v1.Instance.lifetime:type_name -> toska.discovery.v1.Lifetime
+	34, // 12: toska.discovery.v1.Instance.ttl:type_name -> google.protobuf.Duration
+	4,  // 13: toska.discovery.v1.ServiceInstances.instances:type_name -> toska.discovery.v1.Instance
+	3,  // 14: toska.discovery.v1.RegisterRequest.registration:type_name -> toska.discovery.v1.Registration
+	4,  // 15: toska.discovery.v1.RegisterResponse.instance:type_name -> toska.discovery.v1.Instance
+	28, // 16: toska.discovery.v1.SessionRequest.open:type_name -> toska.discovery.v1.SessionRequest.Open
+	29, // 17: toska.discovery.v1.SessionRequest.renew:type_name -> toska.discovery.v1.SessionRequest.Beat
+	10, // 18: toska.discovery.v1.SessionRequest.report:type_name -> toska.discovery.v1.Verdict
+	30, // 19: toska.discovery.v1.SessionRequest.let_go:type_name -> toska.discovery.v1.SessionRequest.LetGo
+	0,  // 20: toska.discovery.v1.Verdict.health:type_name -> toska.discovery.v1.Health
+	31, // 21: toska.discovery.v1.SessionResponse.opened:type_name -> toska.discovery.v1.SessionResponse.Opened
+	32, // 22: toska.discovery.v1.SessionResponse.ack:type_name -> toska.discovery.v1.SessionResponse.Ack
+	33, // 23: toska.discovery.v1.SessionResponse.ended:type_name -> toska.discovery.v1.SessionResponse.Ended
+	6,  // 24: toska.discovery.v1.RenewRequest.ref:type_name -> toska.discovery.v1.Ref
+	6,  // 25: toska.discovery.v1.ReportRequest.ref:type_name -> toska.discovery.v1.Ref
+	10, // 26: toska.discovery.v1.ReportRequest.verdict:type_name -> toska.discovery.v1.Verdict
+	6,  // 27: toska.discovery.v1.DrainRequest.ref:type_name -> toska.discovery.v1.Ref
+	6,  // 28: toska.discovery.v1.DeregisterRequest.ref:type_name -> toska.discovery.v1.Ref
+	4,  // 29: toska.discovery.v1.GetResponse.instance:type_name -> toska.discovery.v1.Instance
+	5,  // 30: toska.discovery.v1.ListResponse.services:type_name -> toska.discovery.v1.ServiceInstances
+	5,  // 31: toska.discovery.v1.WatchResponse.services:type_name -> toska.discovery.v1.ServiceInstances
+	3,  // 32: toska.discovery.v1.SessionRequest.Open.registration:type_name -> toska.discovery.v1.Registration
+	4,  // 33: toska.discovery.v1.SessionResponse.Opened.instance:type_name -> toska.discovery.v1.Instance
+	34, // 34: toska.discovery.v1.SessionResponse.Opened.renew_interval:type_name -> google.protobuf.Duration
+	34, // 35: toska.discovery.v1.SessionResponse.Opened.lease:type_name -> google.protobuf.Duration
+	36, // 36: toska.discovery.v1.SessionResponse.Ack.problem:type_name -> toska.problem.v1.Problem
+	36, // 37: toska.discovery.v1.SessionResponse.Ended.problem:type_name -> toska.problem.v1.Problem
+	7,  // 38: toska.discovery.v1.Discovery.Register:input_type -> toska.discovery.v1.RegisterRequest
+	9,  // 39: toska.discovery.v1.Discovery.Session:input_type -> toska.discovery.v1.SessionRequest
+	12, // 40: toska.discovery.v1.Discovery.Renew:input_type -> toska.discovery.v1.RenewRequest
+	14, // 41: toska.discovery.v1.Discovery.Report:input_type -> toska.discovery.v1.ReportRequest
+	16, // 42: toska.discovery.v1.Discovery.Drain:input_type -> toska.discovery.v1.DrainRequest
+	18, // 43: toska.discovery.v1.Discovery.Deregister:input_type -> toska.discovery.v1.DeregisterRequest
+	20, // 44: toska.discovery.v1.Discovery.Get:input_type -> toska.discovery.v1.GetRequest
+	22, // 45: toska.discovery.v1.Discovery.List:input_type -> toska.discovery.v1.ListRequest
+	24, // 46: toska.discovery.v1.Discovery.Watch:input_type -> toska.discovery.v1.WatchRequest
+	8,  // 47: toska.discovery.v1.Discovery.Register:output_type -> toska.discovery.v1.RegisterResponse
+	11, // 48: toska.discovery.v1.Discovery.Session:output_type -> toska.discovery.v1.SessionResponse
+	13, // 49: toska.discovery.v1.Discovery.Renew:output_type -> toska.discovery.v1.RenewResponse
+	15, // 50: toska.discovery.v1.Discovery.Report:output_type -> toska.discovery.v1.ReportResponse
+	17, // 51: toska.discovery.v1.Discovery.Drain:output_type -> toska.discovery.v1.DrainResponse
+	19, // 52: toska.discovery.v1.Discovery.Deregister:output_type -> toska.discovery.v1.DeregisterResponse
+	21, // 53: toska.discovery.v1.Discovery.Get:output_type -> toska.discovery.v1.GetResponse
+	23, // 54: toska.discovery.v1.Discovery.List:output_type -> toska.discovery.v1.ListResponse
+	25, // 55: toska.discovery.v1.Discovery.Watch:output_type -> toska.discovery.v1.WatchResponse
+	47, // [47:56] is the sub-list for method output_type
+	38, // [38:47] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_discovery_v1_discovery_proto_init() }

@@ -85,3 +85,13 @@ func remove(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+func TestInspectFindsSecretsThatOthersMayRead(t *testing.T) {
+	path := t.TempDir()
+	d := open(t, path)
+	closeDir(t, d)
+	if err := os.Chmod(d.AdminTokenPath(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	expectCodes(t, inspect(t, path), file.CodeExposed)
+}

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 
 	"github.com/toska-mesh/toska-mesh/internal/util/atomicfile"
+	"github.com/toska-mesh/toska-mesh/internal/util/filelock"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
@@ -37,7 +38,7 @@ const (
 )
 
 const (
-	lockName    = "lock"
+	lockName    = filelock.Name
 	formatName  = "format"
 	nodeName    = "node.json"
 	storeName   = "store"

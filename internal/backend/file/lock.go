@@ -9,12 +9,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/toska-mesh/toska-mesh/internal/util/filelock"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
-// errLocked is the operating system's word that another process holds the lock.
-var errLocked = errors.New("locked by another process")
+const (
+	// lockTries and lockPause are how often and how far apart the lock is tried: somebody who only looks
+	// whether it is held is in the way for less.
+	lockTries = 3
+	lockPause = 10 * time.Millisecond
+)
 
 // holder is what the lock file tells of the process that holds it.
 type holder struct {
@@ -35,9 +41,14 @@ func acquire(path string) (*lock, error) {
 	if err != nil {
 		return nil, access("open", path, err)
 	}
-	if err := lockFile(f); err != nil {
+	err = filelock.Lock(f)
+	for try := 1; try < lockTries && errors.Is(err, filelock.ErrLocked); try++ {
+		time.Sleep(lockPause)
+		err = filelock.Lock(f)
+	}
+	if err != nil {
 		defer func() { _ = f.Close() }()
-		if errors.Is(err, errLocked) {
+		if errors.Is(err, filelock.ErrLocked) {
 			return nil, inUse(path)
 		}
 		return nil, access("lock", path, err)

@@ -10,17 +10,16 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/lifecycle"
-	"github.com/toska-mesh/toska-mesh/internal/signal/accesslog"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/listen"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/proxy"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
-	"github.com/toska-mesh/toska-mesh/internal/traffic/upstream"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
@@ -31,8 +30,6 @@ type Config struct {
 	// Limits and Timeouts of clients.
 	Limits   http1.Limits
 	Timeouts http1.Timeouts
-	// PerTry bounds the wait for an endpoint's answer to begin; default 10 s.
-	PerTry time.Duration
 	// Wait is how long the gateway goes on accepting after its readiness is off; default 200 ms.
 	Wait time.Duration
 	// Grace is how long exchanges under way may take when the gateway stops; default 10 s.
@@ -43,7 +40,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Prefix: route.DefaultPrefix, Limits: http1.DefaultLimits(), Timeouts: http1.DefaultTimeouts(),
-		PerTry: 10 * time.Second, Wait: 200 * time.Millisecond, Grace: 10 * time.Second,
+		Wait: 200 * time.Millisecond, Grace: 10 * time.Second,
 	}
 }
 
@@ -55,9 +52,11 @@ type Ports struct {
 	Listener net.Listener
 	// Internal answers the paths of the gateway's own.
 	Internal exchange.Handler
-	// AccessLog takes a line for each exchange; nil for none.
-	AccessLog *accesslog.Log
-	Log       *slog.Logger
+	// Signals take word of each exchange.
+	Signals Signals
+	// Saved keeps the last good snapshot across restarts; nil keeps none.
+	Saved Saved
+	Log   *slog.Logger
 }
 
 // Gateway is the role.
@@ -68,6 +67,12 @@ type Gateway struct {
 	table    atomic.Pointer[route.Table]
 	ready    atomic.Bool // there is a table, and Run runs
 	stopping atomic.Bool // Run was told to stop
+	// unsaved has a token while a snapshot is to be written
+	unsaved  chan struct{}
+	observer *Observer
+
+	mu     sync.Mutex
+	source source // guarded by mu
 }
 
 // New returns a gateway. It starts nothing.
@@ -77,9 +82,10 @@ func New(cfg Config, ports Ports) (*Gateway, error) {
 		return nil, err
 	}
 	cfg.Prefix = prefix
-	g := &Gateway{cfg: cfg, ports: ports}
+	g := &Gateway{cfg: cfg, ports: ports, unsaved: make(chan struct{}, 1)}
 	links := http1.DefaultLinkConfig()
-	g.proxy = proxy.New(proxy.Config{Table: g.table.Load, Internal: ports.Internal, Links: &links, PerTry: cfg.PerTry})
+	g.observer = NewObserver(ports.Signals, prefix)
+	g.proxy = proxy.New(proxy.Config{Table: g.table.Load, Internal: ports.Internal, Links: &links, Routed: g.observer.Routed})
 	return g, nil
 }
 
@@ -92,8 +98,10 @@ func (g *Gateway) Table() *mesh.TableStatus {
 	if t == nil {
 		return nil
 	}
-	services, endpoints := t.Upstreams()
-	return &mesh.TableStatus{Revision: t.Revision, Routes: services, Endpoints: endpoints, BuiltAt: t.BuiltAt}
+	routes, services, endpoints := t.Counts()
+	return &mesh.TableStatus{
+		Revision: t.Revision, Routes: routes, Services: services, Endpoints: endpoints, BuiltAt: t.BuiltAt, Stale: t.Stale,
+	}
 }
 
 // Run serves until ctx ends, then drains. ready is called once the first table is in force.
@@ -104,10 +112,13 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	rear := lifecycle.NewGroup(behind, g.ports.Log)
-	if g.ports.AccessLog != nil {
+	if g.ports.Signals.AccessLog != nil {
 		rear.Go("access log", g.writeLog)
 	}
 	rear.Go("link sweep", g.sweep)
+	if g.ports.Saved != nil {
+		rear.Go("table save", g.save)
+	}
 
 	front := lifecycle.NewGroup(ctx, g.ports.Log)
 	front.Go("table", func(ctx context.Context) error { return g.follow(ctx, ready) })
@@ -128,8 +139,8 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 func (g *Gateway) serve(ctx context.Context) error {
 	srv := listen.Server{
 		HTTP: &http1.Server{
-			Handler: g.proxy, Observer: g.observer(), Limits: g.cfg.Limits, Timeouts: g.cfg.Timeouts,
-			Buffers: http1.NewBuffers(g.cfg.Limits), Log: g.ports.Log, Scheme: "http",
+			Handler: g.observer.Before(g.proxy), Observer: g.observer, Limits: g.cfg.Limits, Timeouts: g.cfg.Timeouts,
+			Buffers: http1.NewBuffers(g.cfg.Limits), Log: g.ports.Log, Scheme: "http", Trusted: g.trusts,
 		},
 		Wait: g.cfg.Wait, Grace: g.cfg.Grace, Log: g.ports.Log,
 	}
@@ -139,61 +150,15 @@ func (g *Gateway) serve(ctx context.Context) error {
 // writeLog keeps the gateway serving when the log's disk fails: the lines are lost, and it says so.
 func (g *Gateway) writeLog(ctx context.Context) error {
 	for {
-		err := g.ports.AccessLog.Run(ctx)
+		err := g.ports.Signals.AccessLog.Run(ctx)
 		if err == nil {
 			return nil
 		}
-		g.ports.Log.Error("access log write failed", "error", err, "dropped", g.ports.AccessLog.Dropped())
+		g.ports.Log.Error("access log write failed", "error", err, "dropped", g.ports.Signals.AccessLog.Dropped())
 		if !pause(ctx, time.Second) {
 			return nil
 		}
 	}
-}
-
-// follow builds a table from each snapshot. While discovery is away the last table stays in force.
-func (g *Gateway) follow(ctx context.Context, ready func()) error {
-	var since mesh.Revision
-	if t := g.table.Load(); t != nil {
-		since = t.Revision
-		g.ready.Store(true)
-		ready() // a table from before the role failed is as good as a new one
-	}
-	for ctx.Err() == nil {
-		for snap, err := range g.ports.Discovery.Watch(ctx, since) {
-			if err != nil {
-				g.ports.Log.Warn("discovery lost, last table stays in force", "revision", since, "error", err)
-				break
-			}
-			since = snap.Revision
-			g.swap(snap)
-			if !g.ready.Swap(true) {
-				ready()
-			}
-		}
-		if !pause(ctx, 250*time.Millisecond) {
-			break
-		}
-	}
-	return nil
-}
-
-// swap puts the table of a snapshot in force. Exchanges that matched in the old one go on with it.
-func (g *Gateway) swap(snap *mesh.Snapshot) {
-	prev := g.table.Load()
-	next := route.Build(prev, g.cfg.Prefix, snap, g.proxy.Open)
-	g.table.Store(next)
-	next.Abandoned(prev, upstream.Connections.Close)
-}
-
-// sweep closes links that nobody uses any more.
-func (g *Gateway) sweep(ctx context.Context) error {
-	for pause(ctx, 10*time.Second) {
-		if t := g.table.Load(); t != nil {
-			now := time.Now()
-			t.Each(func(e *upstream.Endpoint) { e.Connections.Sweep(now) })
-		}
-	}
-	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

@@ -185,7 +185,7 @@ func newRig(t *testing.T, change func(*gateway.Config)) *rig {
 		change(&cfg)
 	}
 	r.g, err = gateway.New(cfg, gateway.Ports{
-		Discovery: r.d, Listener: ln, Internal: internal{}, AccessLog: accesslog.New(&r.log), Log: slog.New(slog.DiscardHandler),
+		Discovery: r.d, Listener: ln, Internal: internal{}, Signals: gateway.Signals{AccessLog: accesslog.New(&r.log)}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +287,7 @@ func TestAGatewayIsReadyWithItsFirstTable(t *testing.T) {
 		t.Error("not ready with a table")
 	}
 	s := r.g.Table()
-	if s.Revision.Number != 7 || s.Routes != 1 || s.Endpoints != 1 || s.BuiltAt.IsZero() {
+	if s.Revision.Number != 7 || s.Services != 1 || s.Endpoints != 1 || s.BuiltAt.IsZero() {
 		t.Errorf("table is %+v", s)
 	}
 	if status, body := r.get("/api/web/x"); status != 200 || body != "one/x" {
@@ -448,7 +448,7 @@ func TestALogThatFailsDoesNotStopTheGateway(t *testing.T) {
 	d := newDiscovery()
 	broken := make(chan struct{}, 1)
 	g, err := gateway.New(gateway.DefaultConfig(), gateway.Ports{
-		Discovery: d, Listener: ln, Internal: internal{}, AccessLog: accesslog.New(failing{broken}), Log: slog.New(slog.DiscardHandler),
+		Discovery: d, Listener: ln, Internal: internal{}, Signals: gateway.Signals{AccessLog: accesslog.New(failing{broken})}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -21,16 +21,21 @@ type Line struct {
 	BytesIn   int64
 	BytesOut  int64
 	RequestID []byte
-	TraceID   [16]byte
-	Service   string
-	Endpoint  string
-	Attempts  int
-	Upstream  time.Duration // to the first byte of the answer; 0 for none
-	UserAgent []byte
-	Code      string
-	Reason    string
-	Upgraded  bool
+	// CorrelationID is the client's own, as it was sent; a long one is cut.
+	CorrelationID []byte
+	TraceID       [16]byte
+	Service       string
+	Endpoint      string
+	Attempts      int
+	Upstream      time.Duration // to the first byte of the answer; 0 for none
+	UserAgent     []byte
+	Code          string
+	Reason        string
+	Upgraded      bool
 }
+
+// maxCorrelation is how much of a correlation id is logged.
+const maxCorrelation = 256
 
 // Append appends the line as one JSON object with a newline. Fields that say nothing are left out.
 func (l *Line) Append(b []byte) []byte {
@@ -87,6 +92,10 @@ func (l *Line) Append(b []byte) []byte {
 	}
 	b = append(b, `,"request_id":`...)
 	b = appendString(b, l.RequestID)
+	if id := l.CorrelationID; len(id) > 0 {
+		b = append(b, `,"correlation_id":`...)
+		b = appendString(b, id[:min(len(id), maxCorrelation)])
+	}
 	b = append(b, `,"trace_id":"`...)
 	b = hex.AppendEncode(b, l.TraceID[:])
 	return append(b, "\"}\n"...)

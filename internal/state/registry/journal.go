@@ -14,6 +14,7 @@ const (
 	DidDeregister = "deregister"
 	DidDrain      = "drain"
 	DidVerdict    = "verdict"
+	DidMetadata   = "metadata"
 )
 
 // Entry is what the journal keeps of one transaction.

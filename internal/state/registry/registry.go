@@ -101,7 +101,10 @@ type Stats struct {
 	Published uint64
 }
 
-var _ mesh.Discovery = (*Registry)(nil)
+var (
+	_ mesh.Discovery      = (*Registry)(nil)
+	_ mesh.MetadataEditor = (*Registry)(nil)
+)
 
 // New returns a Registry that serves nothing until Run.
 func New(cfg Config, store Store) (*Registry, error) {

@@ -42,6 +42,9 @@ type Member interface {
 	Weight() int
 	// InFlight is the number of requests that the endpoint is serving for us now.
 	InFlight() int64
+	// Avoid reports whether this pick should go to another member if there is one: the member is ejected,
+	// or is new and the dice, evenly spread over all of uint32, say that it gets no full share yet.
+	Avoid(dice uint32) bool
 }
 
 // Tried remembers which members an exchange has tried. The zero value is none.
@@ -83,10 +86,21 @@ func New[M Member](s Strategy, members []M) Picker {
 		for i, m := range members {
 			weights[i] = max(m.Weight(), 1)
 		}
-		return newRoundRobin(weights)
+		return &avoiding[M]{members: members, picker: newRoundRobin(weights)}
 	case LeastRequest:
 	}
 	return &leastRequest[M]{members: members}
+}
+
+// spare returns an untried member that need not be avoided, from a random start; otherwise -1.
+func spare[M Member](members []M, tried *Tried, from int) int {
+	for k := range members {
+		i := (from + k) % len(members)
+		if !tried.Has(i) && !members[i].Avoid(rand.Uint32()) {
+			return i
+		}
+	}
+	return -1
 }
 
 // leastRequest is the power of two choices: with two looks it avoids the busiest as well as a look at
@@ -98,20 +112,34 @@ func (p *leastRequest[M]) Pick(tried *Tried) int {
 	if n == 0 || tried.Len() >= n {
 		return -1
 	}
-	if tried.Len() > 0 {
-		return pickUntried(n, tried, rand.IntN(n))
-	}
 	if n == 1 {
 		return 0
 	}
 	r := rand.Uint64()
+	if tried.Len() > 0 {
+		from := int(r % uint64(n))
+		if i := spare(p.members, tried, from); i >= 0 {
+			return i
+		}
+		return pickUntried(n, tried, from)
+	}
 	a := int(r >> 32 * uint64(n) >> 32)
 	b := int(r & (1<<32 - 1) * uint64(n-1) >> 32)
 	if b >= a {
 		b++
 	}
 	if lighter(p.members[b], p.members[a]) {
+		a, b = b, a
+	}
+	dice := rand.Uint32()
+	switch {
+	case !p.members[a].Avoid(dice):
+		return a
+	case !p.members[b].Avoid(dice):
 		return b
+	}
+	if i := spare(p.members, tried, a); i >= 0 {
+		return i
 	}
 	return a
 }
@@ -128,6 +156,25 @@ func pickUntried(n int, tried *Tried, from int) int {
 		}
 	}
 	return -1
+}
+
+// avoiding gives the turns of members that are to be avoided to the next in turn.
+type avoiding[M Member] struct {
+	members []M
+	picker  Picker
+}
+
+func (p *avoiding[M]) Pick(tried *Tried) int {
+	first := p.picker.Pick(tried)
+	if first < 0 || !p.members[first].Avoid(rand.Uint32()) {
+		return first
+	}
+	for range p.members {
+		if i := p.picker.Pick(tried); i < 0 || !p.members[i].Avoid(rand.Uint32()) {
+			return i
+		}
+	}
+	return first
 }
 
 // roundRobin gives each member its turns at even distances: of weight w, at (k+φ)/w for k = 0, 1, …

@@ -14,6 +14,7 @@ import (
 type member struct {
 	weight   int
 	inFlight atomic.Int64
+	avoid    bool
 }
 
 func (m *member) Weight() int     { return m.weight }
@@ -270,3 +271,6 @@ func BenchmarkPick(b *testing.B) {
 		})
 	}
 }
+
+// Avoid implements balance.Member.
+func (m *member) Avoid(uint32) bool { return m.avoid }

@@ -3,6 +3,7 @@ package exchange
 // Detach copies everything that aliases the connection's buffer, so that the buffer can go back while
 // the exchange lives on: a tunnel may last for days.
 func (r *Request) Detach() {
+	r.Via, r.ForwardedHost = nil, nil // they have gone on with the head
 	n := len(r.Method) + len(r.Target) + len(r.Path) + len(r.Query) + len(r.Host) + len(r.ID)
 	for i := range r.Fields {
 		n += len(r.Fields[i].Name) + len(r.Fields[i].Value)

@@ -54,9 +54,18 @@ type Request struct {
 	WebSocket bool
 	// Trailers says that the client takes trailers (TE: trailers).
 	Trailers bool
-	Client   netip.AddrPort
+	// Client is the peer of the connection.
+	Client netip.AddrPort
+	// Origin is the client that a trusted proxy speaks for; invalid without one. Via is what such proxies
+	// said of the way before the peer, ForwardedHost the host that the client asked for.
+	Origin        netip.Addr
+	Via           [][]byte
+	ForwardedHost []byte
 	// Received is when the head was complete.
 	Received time.Time
+	// Hops is how many gateways of this mesh the request has passed, by the word of whoever sent it: it
+	// is only ever raised.
+	Hops int
 	// ID is the request's id: the client's own if it is sane, else made here.
 	ID []byte
 	// Trace is the trace context that is passed on, and Traced says that the client began it.

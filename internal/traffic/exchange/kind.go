@@ -36,6 +36,8 @@ const (
 	TraceParent
 	// TraceState goes on with a trace that could be read.
 	TraceState
+	// Hops counts the gateways of this mesh that a request has passed.
+	Hops
 	// Date is written anew into an answer that has none.
 	Date
 )
@@ -119,6 +121,7 @@ var kinds = func() (t [24][]namedKind) {
 		{"x-request-id", RequestID},
 		{"traceparent", TraceParent},
 		{"tracestate", TraceState},
+		{"toska-hops", Hops},
 		{"date", Date},
 	} {
 		t[len(k.name)] = append(t[len(k.name)], k)

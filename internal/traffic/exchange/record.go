@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Record is what one exchange leaves behind for the signals: access log now, metrics and spans later.
+// Record is what one exchange leaves behind for the signals: access log, metrics and spans.
 type Record struct {
 	// Status that was answered; 0 when the client left before.
 	Status int
@@ -15,6 +15,11 @@ type Record struct {
 	Reason string
 	// Service that was asked, in its registered spelling; empty when no route matched.
 	Service string
+	// Route that was taken, by its name; empty for the prefix, and when no route matched.
+	Route string
+	// Signal is what the observer holds on to from the moment the service is known to the end; nobody
+	// else reads it.
+	Signal any
 	// Endpoint that answered, host:port; empty when none did.
 	Endpoint string
 	// Attempts that were made at endpoints.
@@ -36,5 +41,11 @@ type Observer interface {
 	Observe(x *Exchange)
 }
 
-// Peer identifies the client for logs: the address without the port.
-func (r *Request) Peer() netip.Addr { return r.Client.Addr() }
+// Peer identifies the client for logs, without a port: the one that a trusted proxy speaks for, else
+// the peer of the connection.
+func (r *Request) Peer() netip.Addr {
+	if r.Origin.IsValid() {
+		return r.Origin
+	}
+	return r.Client.Addr()
+}

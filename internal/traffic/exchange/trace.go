@@ -10,6 +10,7 @@ import (
 type Trace struct {
 	id     [16]byte
 	parent [8]byte
+	caller [8]byte // the parent before ours
 	flags  byte
 }
 
@@ -41,12 +42,30 @@ func ParseTrace(b []byte) (t Trace, ok bool) {
 
 // Child returns the context to pass on: the same trace with a new parent.
 func (t Trace) Child() Trace {
+	t.caller = t.parent
 	put(t.parent[:], rand.Uint64()|1)
 	return t
 }
 
 // ID returns the trace id.
 func (t *Trace) ID() [16]byte { return t.id }
+
+// Span returns the id of the span that this hop is: the parent of what comes after.
+func (t *Trace) Span() [8]byte { return t.parent }
+
+// Caller returns the id of the span that this hop continues; zero for a trace that began here.
+func (t *Trace) Caller() [8]byte { return t.caller }
+
+// Sampled reports whether the trace is being recorded.
+func (t *Trace) Sampled() bool { return t.flags&1 != 0 }
+
+// Sample says to those behind whether the trace is being recorded.
+func (t *Trace) Sample(on bool) {
+	t.flags = 0
+	if on {
+		t.flags = 1
+	}
+}
 
 // AppendID appends the trace id in 32 hexadecimal digits.
 func (t *Trace) AppendID(b []byte) []byte { return hex.AppendEncode(b, t.id[:]) }

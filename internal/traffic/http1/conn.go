@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,8 @@ type Server struct {
 	Log      *slog.Logger
 	// Scheme of the listener: "http" or "https".
 	Scheme string
+	// Trusted reports whether a peer is a proxy whose word on its own clients counts; nil trusts none.
+	Trusted func(netip.Addr) bool
 	// PlainReads reads through net.Conn alone, as connections that have no descriptor are read.
 	PlainReads bool
 
@@ -226,12 +229,22 @@ func (c *Conn) identify(r *exchange.Request) {
 			if len(r.ID) == 0 && saneID(f.Value) {
 				r.ID = f.Value
 			}
+		case exchange.Hops:
+			// What is no number is taken for a great one: only a loop would gain by it.
+			n, ok := parseDigits(f.Value)
+			if !ok || n > maxHops {
+				n = maxHops
+			}
+			r.Hops = max(r.Hops, int(n))
 		case exchange.TraceParent:
 			if t, ok := exchange.ParseTrace(f.Value); ok {
 				r.Trace, r.Traced = t, true
 			}
 		default:
 		}
+	}
+	if c.srv.Trusted != nil && c.srv.Trusted(c.client.Addr()) {
+		c.believe(r)
 	}
 	if r.Traced {
 		r.Trace = r.Trace.Child()
@@ -243,6 +256,51 @@ func (c *Conn) identify(r *exchange.Request) {
 		r.ID = c.s.req.ID
 	}
 }
+
+// believe takes over what a trusted proxy says of its client: who it is, behind any further trusted
+// proxies, and which host and scheme it asked for.
+func (c *Conn) believe(r *exchange.Request) {
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		if f.Kind != exchange.Forwarding {
+			continue
+		}
+		switch {
+		case exchange.EqualFold(f.Name, "x-forwarded-for"):
+			r.Via = append(r.Via, f.Value)
+		case exchange.EqualFold(f.Name, "x-forwarded-host") && len(r.ForwardedHost) == 0 && validHost(f.Value):
+			r.ForwardedHost = f.Value
+		case exchange.EqualFold(f.Name, "x-forwarded-proto") && (exchange.EqualFold(f.Value, "https") || exchange.EqualFold(f.Value, "http")):
+			r.Scheme = "http"
+			if len(f.Value) == len("https") {
+				r.Scheme = "https"
+			}
+		}
+	}
+	for _, list := range slices.Backward(r.Via) {
+		for len(list) > 0 {
+			item := list
+			cut := bytes.LastIndexByte(list, ',')
+			if cut >= 0 {
+				item, list = list[cut+1:], list[:cut]
+			} else {
+				list = nil
+			}
+			a, err := netip.ParseAddr(string(bytes.Trim(item, " \t")))
+			if err != nil {
+				return // what is no address is no evidence, nor is what stands before it
+			}
+			if a = a.Unmap(); !c.srv.Trusted(a) {
+				r.Origin = a
+				return
+			}
+			r.Origin = a
+		}
+	}
+}
+
+// maxHops is the greatest number of hops that is told apart.
+const maxHops = 255
 
 // saneID takes a request id that is safe to log and to pass on.
 func saneID(b []byte) bool {

@@ -8,9 +8,10 @@ import (
 
 // Forward says how a request goes on to an endpoint.
 type Forward struct {
-	// Path is canonical; the query is the request's own.
-	Path []byte
-	// Host is what the endpoint is told.
+	// Front and Path together are the canonical path; the query is the request's own.
+	Front string
+	Path  []byte
+	// Host is what the endpoint is told; empty passes the client's own on.
 	Host string
 	// Prefix is the part of the path that was taken away, for X-Forwarded-Prefix; may be empty.
 	Prefix []byte
@@ -22,13 +23,18 @@ type Forward struct {
 func AppendRequest(b []byte, r *exchange.Request, f *Forward) []byte {
 	b = append(b, r.Method...)
 	b = append(b, ' ')
+	b = append(b, f.Front...)
 	b = append(b, f.Path...)
 	if r.HasQuery {
 		b = append(b, '?')
 		b = append(b, r.Query...)
 	}
 	b = append(b, " HTTP/1.1\r\nHost: "...)
-	b = append(b, f.Host...)
+	if f.Host == "" {
+		b = append(b, r.Host...)
+	} else {
+		b = append(b, f.Host...)
+	}
 	b = append(b, '\r', '\n')
 	for i := range r.Fields {
 		field := &r.Fields[i]
@@ -78,11 +84,19 @@ func wantsLength(r *exchange.Request) bool {
 func appendOurs(b []byte, r *exchange.Request, f *Forward) []byte {
 	if r.Client.IsValid() {
 		b = append(b, "X-Forwarded-For: "...)
+		for _, via := range r.Via {
+			b = append(b, via...)
+			b = append(b, ", "...)
+		}
 		b = r.Client.Addr().AppendTo(b)
 		b = append(b, '\r', '\n')
 	}
-	if len(r.Host) > 0 {
-		b = appendField(b, []byte("X-Forwarded-Host"), r.Host)
+	host := r.ForwardedHost
+	if len(host) == 0 {
+		host = r.Host
+	}
+	if len(host) > 0 {
+		b = appendField(b, []byte("X-Forwarded-Host"), host)
 	}
 	b = append(b, "X-Forwarded-Proto: "...)
 	b = append(b, r.Scheme...)
@@ -91,7 +105,9 @@ func appendOurs(b []byte, r *exchange.Request, f *Forward) []byte {
 		b = appendField(b, []byte("X-Forwarded-Prefix"), f.Prefix)
 	}
 	b = appendField(b, requestIDName, r.ID)
-	b = append(b, "Traceparent: "...)
+	b = append(b, "Toska-Hops: "...)
+	b = strconv.AppendInt(b, int64(r.Hops)+1, 10)
+	b = append(b, "\r\nTraceparent: "...)
 	b = r.Trace.AppendParent(b)
 	return append(b, '\r', '\n')
 }

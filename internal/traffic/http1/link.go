@@ -20,6 +20,7 @@ type Link struct {
 	resp  response
 	body  body
 	since time.Time
+	stall time.Duration
 	used  bool // it has served an exchange before
 	sent  int64
 	// unwatch lets go of the context that the link was dialled under
@@ -30,9 +31,7 @@ type Link struct {
 type LinkConfig struct {
 	Limits  Limits
 	Buffers *Buffers
-	// Connect bounds the dial; default 2 s.
-	Connect time.Duration
-	// Stall is how long a body may make no progress; default 30 s.
+	// Stall is how long a body may make no progress, unless SetStall says otherwise; default 30 s.
 	Stall time.Duration
 	// Idle is how long a link is kept without being used; default 55 s, below what most servers keep.
 	Idle time.Duration
@@ -45,11 +44,11 @@ type LinkConfig struct {
 // DefaultLinkConfig returns the defaults.
 func DefaultLinkConfig() LinkConfig {
 	lim := DefaultLimits()
-	return LinkConfig{Limits: lim, Buffers: NewBuffers(lim), Connect: 2 * time.Second, Stall: 30 * time.Second, Idle: 55 * time.Second}
+	return LinkConfig{Limits: lim, Buffers: NewBuffers(lim), Stall: 30 * time.Second, Idle: 55 * time.Second}
 }
 
 func newLink(p *Pool, conn net.Conn) *Link {
-	l := &Link{pool: p, conn: conn}
+	l := &Link{pool: p, conn: conn, stall: p.cfg.Stall}
 	l.src.start(conn, p.cfg.Buffers, p.cfg.PlainReads)
 	l.write.set = conn.SetWriteDeadline
 	return l
@@ -59,9 +58,12 @@ func newLink(p *Pool, conn net.Conn) *Link {
 // moment, and a request that it did not answer can have been the victim.
 func (l *Link) Used() bool { return l.used }
 
+// SetStall says how long the bodies of the next exchange may make no progress.
+func (l *Link) SetStall(d time.Duration) { l.stall = d }
+
 // Send writes a request's head with the first piece of its body, or another piece.
 func (l *Link) Send(p []byte) error {
-	if err := l.write.keep(time.Now(), l.pool.cfg.Stall); err != nil {
+	if err := l.write.keep(time.Now(), l.stall); err != nil {
 		return err
 	}
 	n, err := l.conn.Write(p)
@@ -108,7 +110,7 @@ func (l *Link) startBody(method []byte, to exchange.Answer) {
 	if l.resp.Bodiless = l.resp.bodiless(method); l.resp.Bodiless {
 		fr = framing{close: fr.close}
 	}
-	l.body.start(&l.src, &fr, &l.pool.cfg.Limits, l.pool.cfg.Stall)
+	l.body.start(&l.src, &fr, &l.pool.cfg.Limits, l.stall)
 	l.body.flush = to
 }
 
@@ -205,3 +207,12 @@ func (l *Link) fresh(now time.Time) bool {
 var ErrDial = errors.New("connect")
 
 func dialError(addr string, err error) error { return fmt.Errorf("%w to %s: %w", ErrDial, addr, err) }
+
+// Skip reads over an answer's body that has arrived whole.
+func (l *Link) Skip() {
+	for {
+		if _, err := l.body.Next(); err != nil {
+			return
+		}
+	}
+}

@@ -29,22 +29,23 @@ func (p *Pool) Addr() string { return p.addr }
 // Open returns how many links there are, idle or in use.
 func (p *Pool) Open() int { return int(p.open.Load()) }
 
-// Get returns an idle link that is still good, or dials. Errors of the dial wrap ErrDial.
-func (p *Pool) Get(ctx context.Context) (*Link, error) {
+// Get returns an idle link that is still good, or dials within the given time. Errors of the dial wrap
+// ErrDial.
+func (p *Pool) Get(ctx context.Context, connect time.Duration) (*Link, error) {
 	if l := p.take(time.Now()); l != nil {
 		return l, nil
 	}
-	return p.Dial(ctx)
+	return p.Dial(ctx, connect)
 }
 
 // Dial opens a new link, which lives no longer than ctx: the end of that breaks off whatever it does.
-func (p *Pool) Dial(ctx context.Context) (*Link, error) {
+func (p *Pool) Dial(ctx context.Context, connect time.Duration) (*Link, error) {
 	var conn net.Conn
 	var err error
 	if p.cfg.Dial != nil {
 		conn, err = p.cfg.Dial(ctx, p.addr)
 	} else {
-		d := net.Dialer{Timeout: p.cfg.Connect, KeepAlive: 15 * time.Second}
+		d := net.Dialer{Timeout: connect, KeepAlive: 15 * time.Second}
 		conn, err = d.DialContext(ctx, "tcp", p.addr)
 	}
 	if err != nil {

@@ -29,7 +29,7 @@ var (
 // reset readies r for the next head and keeps its room.
 func (r *request) reset() {
 	*r = request{
-		Request: exchange.Request{Fields: r.Fields[:0], Nominated: r.Nominated[:0], ID: r.ID[:0]},
+		Request: exchange.Request{Fields: r.Fields[:0], Nominated: r.Nominated[:0], Via: r.Via[:0], ID: r.ID[:0]},
 		path:    r.path[:0],
 	}
 }

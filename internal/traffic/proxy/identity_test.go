@@ -66,7 +66,7 @@ func TestWhatAClientSaysInOurWordsNeverPasses(t *testing.T) {
 func TestRequestIDAndTraceContextArePassedOnOrMade(t *testing.T) {
 	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
 	rows := []struct{ name, fields, want, not string }{
-		{"neither is given", "", `X-Request-Id: [0-9a-f]{32}\r\nTraceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-00\r\n`, "Tracestate"},
+		{"neither is given", "", `X-Request-Id: [0-9a-f]{32}\r\n(?s:.*)Traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-00\r\n`, "Tracestate"},
 		{"a sane id is kept", "X-Request-Id: abc-123\r\n", `X-Request-Id: abc-123\r\n`, ""},
 		{"an id that could break a log is not", "X-Request-Id: a\"b c\r\n", `X-Request-Id: [0-9a-f]{32}\r\n`, `a"b`},
 		{"a trace goes on under a new parent", "Traceparent: 00-" + trace + "-00f067aa0ba902b7-01\r\nTracestate: a=1\r\n",
@@ -109,5 +109,31 @@ func TestFieldsOfAnAnswerThatConcernOneHopStayOnIt(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("the client did not see %q in %q", want, got)
 		}
+	}
+}
+
+func TestI1ATrustedProxysWordCountsAsFarAsTheProxiesAreTrusted(t *testing.T) {
+	rows := []struct{ name, fields, passed, client string }{
+		{"its client is told on with the way", "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Host: shop.test\r\nX-Forwarded-Proto: https\r\n",
+			"X-Forwarded-For: 203.0.113.7, 127.0.0.1\r\nX-Forwarded-Host: shop.test\r\nX-Forwarded-Proto: https\r\n", "203.0.113.7"},
+		{"behind further trusted ones", "X-Forwarded-For: 6.6.6.6, 203.0.113.7\r\nX-Forwarded-For: 127.0.0.9\r\n",
+			"X-Forwarded-For: 6.6.6.6, 203.0.113.7, 127.0.0.9, 127.0.0.1\r\n", "203.0.113.7"},
+		{"what is no address is no evidence", "X-Forwarded-For: 203.0.113.7, unknown\r\n", "X-Forwarded-For: 203.0.113.7, unknown, 127.0.0.1\r\n", "127.0.0.1"},
+		{"a scheme that is none is not told on", "X-Forwarded-Proto: evil\r\n", "X-Forwarded-Proto: http\r\n", "127.0.0.1"},
+	}
+	for _, row := range rows {
+		t.Run("I-1 "+row.name, func(t *testing.T) {
+			up := newRecorder(t, "")
+			r := newRig(t, rigConfig{trusted: true}, up.addr)
+			if got := r.send(get(row.fields + "Connection: close\r\n")); statusOf(got) != 200 {
+				t.Fatalf("answer %q", got)
+			}
+			if saw := up.saw()[0]; !strings.Contains(saw, row.passed) {
+				t.Errorf("the endpoint saw %q, want %q", saw, row.passed)
+			}
+			if peer := r.record().peer.String(); peer != row.client {
+				t.Errorf("the log tells of %s, want %s", peer, row.client)
+			}
+		})
 	}
 }

@@ -45,7 +45,7 @@ func newPipeRig(t testing.TB, upstream func(c net.Conn)) *pipeRig {
 	snap := &mesh.Snapshot{Revision: mesh.Revision{Epoch: 1, Number: 1}, Services: map[string][]*mesh.Instance{
 		"svc": {{ID: "svc-0", Service: "Svc", Address: "pipe", Port: 1}},
 	}}
-	r.table = route.Build(nil, route.DefaultPrefix, snap, p.Open)
+	r.table = route.Build(nil, route.Input{Prefix: route.DefaultPrefix, Snapshot: snap}, p.Open)
 	r.srv = &http1.Server{
 		Handler: p, Observer: r, Limits: http1.DefaultLimits(), Timeouts: http1.DefaultTimeouts(),
 		Buffers: http1.NewBuffers(http1.DefaultLimits()), Log: slog.New(slog.DiscardHandler), Scheme: "http",

@@ -33,6 +33,7 @@ const (
 	CodeMalformed   = "TOSKA-UP-MALFORMED"
 	CodeCut         = "TOSKA-UP-CUT"
 	CodeClientGone  = "TOSKA-CLIENT-GONE"
+	CodeLoop        = "TOSKA-REQ-LOOP"
 )
 
 // Config is what a proxy needs.
@@ -43,10 +44,9 @@ type Config struct {
 	Internal exchange.Handler
 	// Links bounds the connections to endpoints.
 	Links *http1.LinkConfig
-	// PerTry bounds the wait for the head of an answer; default 10 s.
-	PerTry time.Duration
-	// Attempts bounds how many endpoints are tried; default 3, at most balance.MaxTried.
-	Attempts int
+	// Routed is told of an exchange once its service and route are known, before anything is sent; may
+	// be nil.
+	Routed func(*exchange.Exchange)
 }
 
 // Proxy is an exchange.Handler that forwards.
@@ -55,15 +55,8 @@ type Proxy struct {
 	attempts sync.Pool // of *attempt
 }
 
-// New returns a proxy. Zero durations and counts of cfg take their defaults.
+// New returns a proxy.
 func New(cfg Config) *Proxy {
-	if cfg.PerTry == 0 {
-		cfg.PerTry = 10 * time.Second
-	}
-	if cfg.Attempts == 0 {
-		cfg.Attempts = 3
-	}
-	cfg.Attempts = min(cfg.Attempts, balance.MaxTried)
 	return &Proxy{cfg: cfg}
 }
 
@@ -88,10 +81,20 @@ func (p *Proxy) ServeExchange(ctx context.Context, x *exchange.Exchange) {
 	case route.EncodedSlash:
 		exchange.Problem(x, 400, exchange.CodeBadPath, "no route takes an encoded slash here")
 	case route.Found:
-		x.Record.Service = m.Upstream.Service
+		if x.Request.Hops >= maxHops {
+			exchange.Problem(x, 508, CodeLoop, "the request has come round through this mesh again and again")
+			return
+		}
+		x.Record.Service, x.Record.Route = m.Upstream.Service, m.Route.Name
+		if p.cfg.Routed != nil {
+			p.cfg.Routed(x)
+		}
 		p.forward(ctx, x, &m)
 	}
 }
+
+// maxHops is how many gateways of this mesh a request may pass: more is a loop.
+const maxHops = 8
 
 // failure is why an attempt did not bring an answer.
 type failure struct {
@@ -100,9 +103,11 @@ type failure struct {
 	detail string
 	// cause is the detail that only the log is told; empty where detail says it all.
 	cause string
-	// again says that another endpoint may be tried: the request cannot have been acted on, or acting
-	// on it twice is the same as once and a kept connection had died.
-	again bool
+	// unsent says that nothing was sent: another endpoint may be tried, and no budget is spent, since
+	// nobody's load grew by it.
+	unsent bool
+	// retry says that a retry was granted, and paid for.
+	retry bool
 }
 
 // forward tries endpoints until one answers.
@@ -130,11 +135,17 @@ type attempt struct {
 	tried    balance.Tried
 	endpoint *upstream.Endpoint
 	failure  failure
+	outcome  upstream.Outcome
+	retries  int
 }
+
+// maxEndpoints bounds how many endpoints are tried when none can be connected to.
+const maxEndpoints = min(4, balance.MaxTried)
 
 // try reports whether the exchange is over, answered or not; otherwise a.failure says why it is not.
 func (a *attempt) try(ctx context.Context) (over bool) {
-	for a.tried.Len() < a.p.cfg.Attempts {
+	a.m.Upstream.Budget.Request(a.m.Route.Policy.Budget)
+	for a.tried.Len() < maxEndpoints {
 		if a.tried.Len() > 0 && !a.x.Answer.Alive() {
 			return a.clientFault(exchange.ErrClientGone)
 		}
@@ -144,9 +155,10 @@ func (a *attempt) try(ctx context.Context) (over bool) {
 		}
 		a.x.Record.Attempts++
 		a.x.Record.Endpoint = a.endpoint.Addr
+		a.failure, a.outcome = failure{}, upstream.Neutral
 		over = a.run(ctx)
-		a.endpoint.Release()
-		if over || !a.failure.again {
+		a.m.Upstream.Release(a.endpoint, a.outcome)
+		if over || !a.failure.unsent && !a.failure.retry {
 			return over
 		}
 	}
@@ -168,7 +180,8 @@ func idempotent(method []byte) bool {
 // run makes one attempt at a.endpoint.
 func (a *attempt) run(ctx context.Context) (over bool) {
 	pool := a.endpoint.Connections.(*http1.Pool)
-	link, err := pool.Get(ctx)
+	connect := a.m.Route.Policy.Connect
+	link, err := pool.Get(ctx, connect)
 	if err != nil {
 		return a.failDial(ctx, err)
 	}
@@ -177,7 +190,7 @@ func (a *attempt) run(ctx context.Context) (over bool) {
 		return over
 	}
 	// The endpoint closed a kept connection just as we used it: that says nothing about the endpoint.
-	if link, err = pool.Dial(ctx); err != nil {
+	if link, err = pool.Dial(ctx, connect); err != nil {
 		return a.failDial(ctx, err)
 	}
 	over, _ = a.exchange(ctx, link)
@@ -190,9 +203,10 @@ func (a *attempt) exchange(ctx context.Context, link *http1.Link) (over, stale b
 	up, err := a.send(link)
 	var head *exchange.Head
 	if err == nil {
-		head, err = link.Receive(a.x.Request.Method, a.p.cfg.PerTry, a.x.Answer)
+		perTry := a.perTry()
+		head, err = link.Receive(a.x.Request.Method, perTry, a.x.Answer)
 		for up != nil && isTimeout(err) {
-			wait := up.wait(a.p.cfg.PerTry)
+			wait := up.wait(perTry)
 			if wait <= 0 {
 				break
 			}
@@ -218,11 +232,18 @@ func (a *attempt) exchange(ctx context.Context, link *http1.Link) (over, stale b
 		if unused && up == nil && idempotent(a.x.Request.Method) && !isTimeout(err) {
 			return false, true
 		}
-		return a.failReceive(err), false
+		return a.failReceive(err, up == nil), false
 	}
 	a.x.Record.FirstByte = time.Now()
 	if head.Status == 101 {
 		return a.upgrade(link, head), false
+	}
+	a.outcome = upstream.Served
+	if unwell(head.Status) {
+		a.outcome = upstream.Failed
+		if a.giveUp(link, head, up) {
+			return false, false
+		}
 	}
 	a.relay(ctx, link, head, up)
 	return true, false
@@ -247,6 +268,7 @@ func (a *attempt) relay(ctx context.Context, link *http1.Link, head *exchange.He
 		a.clientFault(up.fault)
 	case err != nil:
 		// The client sees the connection break: a cut answer is never taken for a whole one.
+		a.outcome = upstream.Failed
 		a.x.Record.Code, a.x.Record.Reason = CodeCut, err.Error()
 	}
 	link.Close()

@@ -2,12 +2,14 @@ package proxy_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +38,8 @@ type rig struct {
 type rigConfig struct {
 	plain    bool
 	perTry   time.Duration
+	policy   route.Policy
+	trusted  bool // loopback is a trusted proxy
 	timeouts http1.Timeouts
 	prefix   string
 	metadata map[string]string
@@ -44,14 +48,25 @@ type rigConfig struct {
 	wait time.Duration
 }
 
+// trusts is loopback, if anybody.
+func (c *rigConfig) trusts(a netip.Addr) bool { return c.trusted && a.IsLoopback() }
+
+// set configures attempts as the tests want them: one, unless they are about retries.
+func (c *rigConfig) set() *route.Set {
+	policy := c.policy
+	policy.PerTry = cmp.Or(policy.PerTry, c.perTry)
+	policy.Connect = cmp.Or(policy.Connect, 500*time.Millisecond)
+	policy.Attempts = cmp.Or(policy.Attempts, 1)
+	return &route.Set{Defaults: policy}
+}
+
 func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, records: make(chan observed, 4096), stopped: make(chan struct{})}
 	links := http1.DefaultLinkConfig()
 	links.PlainReads = cfg.plain
-	links.Connect = 500 * time.Millisecond
 	links.Dial = cfg.dial
-	p := proxy.New(proxy.Config{Table: func() *route.Table { return r.table }, Internal: internalOK{}, Links: &links, PerTry: cfg.perTry})
+	p := proxy.New(proxy.Config{Table: func() *route.Table { return r.table }, Internal: internalOK{}, Links: &links})
 	snap := &mesh.Snapshot{Revision: mesh.Revision{Epoch: 1, Number: 1}, Services: map[string][]*mesh.Instance{}}
 	for i, ep := range endpoints {
 		host, port := splitHostPort(t, ep)
@@ -62,7 +77,7 @@ func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 	if cfg.prefix == "" {
 		cfg.prefix = route.DefaultPrefix
 	}
-	r.table = route.Build(nil, cfg.prefix, snap, p.Open)
+	r.table = route.Build(nil, route.Input{Prefix: cfg.prefix, Snapshot: snap, Set: cfg.set()}, p.Open)
 	if cfg.timeouts == (http1.Timeouts{}) {
 		cfg.timeouts = http1.DefaultTimeouts()
 	}
@@ -70,7 +85,7 @@ func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 	r.server = &listen.Server{
 		HTTP: &http1.Server{
 			Handler: p, Observer: r, Limits: http1.DefaultLimits(), Timeouts: cfg.timeouts,
-			Buffers: http1.NewBuffers(http1.DefaultLimits()), Log: log, Scheme: "http", PlainReads: cfg.plain,
+			Buffers: http1.NewBuffers(http1.DefaultLimits()), Log: log, Scheme: "http", PlainReads: cfg.plain, Trusted: cfg.trusts,
 		},
 		Wait: cfg.wait, Grace: 2 * time.Second, Log: log,
 	}
@@ -96,10 +111,11 @@ func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 type observed struct {
 	exchange.Record
 	host string
+	peer netip.Addr
 }
 
 func (r *rig) Observe(x *exchange.Exchange) {
-	r.records <- observed{Record: x.Record, host: string(x.Request.Host)}
+	r.records <- observed{Record: x.Record, host: string(x.Request.Host), peer: x.Request.Peer()}
 }
 
 // record returns what the gateway noted of the next exchange that ended.

@@ -15,7 +15,8 @@ func (a *attempt) send(link *http1.Link) (*upload, error) {
 	r := &a.x.Request
 	buffer := a.p.cfg.Links.Buffers.Borrow()
 	defer a.p.cfg.Links.Buffers.Return(buffer)
-	fwd := http1.Forward{Path: a.m.Path, Host: a.endpoint.Addr, Prefix: a.m.Prefix}
+	fwd := http1.Forward{Front: a.m.Front, Path: a.m.Path, Host: a.host(), Prefix: a.m.Prefix}
+	link.SetStall(a.m.Route.Policy.Idle)
 	head := http1.AppendRequest((*buffer)[:0], r, &fwd)
 	piece, whole := a.x.Body.Buffered()
 	if whole && len(head)+len(piece) <= cap(head) {

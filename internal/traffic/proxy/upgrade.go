@@ -5,6 +5,7 @@ import (
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/upstream"
 )
 
 // upgrade joins client and endpoint after a 101 that the client asked for.
@@ -19,6 +20,7 @@ func (a *attempt) upgrade(link *http1.Link, head *exchange.Head) (over bool) {
 		a.failure = failure{status: 502, code: CodeMalformed, detail: "the endpoint changed to another protocol than it was asked to"}
 		return false
 	}
+	a.outcome = upstream.Served
 	client, err := a.x.Answer.Tunnel(head)
 	if err != nil {
 		link.Close()

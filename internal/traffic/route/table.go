@@ -1,4 +1,5 @@
-// Package route says where an exchange goes: a table of upstreams at one revision of the registry.
+// Package route says where an exchange goes: a table of routes and upstreams at one revision of the
+// registry.
 //
 // # Concurrency
 //
@@ -24,9 +25,16 @@ const DefaultPrefix = "/api/"
 type Table struct {
 	Revision mesh.Revision
 	BuiltAt  time.Time
+	// Stale tables were built from what was left on disk, not from the registry.
+	Stale bool
 
 	prefix    []byte
+	prefixed  Route                         // what the prefix's routes have in common
+	tuned     map[*upstream.Upstream]*Route // those of services with a policy of their own
 	upstreams map[string]*upstream.Upstream // by mesh.ServiceKey
+	hosts     map[string]*scope
+	any       *scope // routes without a host
+	set       *Set
 }
 
 // Outcome is what a match found.
@@ -45,12 +53,16 @@ const (
 	EncodedSlash
 )
 
-// Match is where one exchange goes. Its slices alias the request.
+// Match is where one exchange goes. Its slices alias the request and the table.
 type Match struct {
 	Upstream *upstream.Upstream
-	// Path is what the endpoint is asked for, without prefix and name.
-	Path []byte
-	// Prefix is what was taken away.
+	// Route that matched, with its policy; never nil when found.
+	Route *Route
+	// Front and Path together are what the endpoint is asked for: what replaces a prefix, and what is
+	// left of the path.
+	Front string
+	Path  []byte
+	// Prefix is what was taken away; it is told as X-Forwarded-Prefix.
 	Prefix []byte
 }
 
@@ -71,29 +83,40 @@ func NormalPrefix(s string) (string, error) {
 	return p, nil
 }
 
-// Build makes the table of a snapshot. What did not change is taken over from prev, which may be nil;
-// open makes the connections of new endpoints. The prefix is a normal one.
-func Build(prev *Table, prefix string, snap *mesh.Snapshot, open func(addr string) upstream.Connections) *Table {
-	t := &Table{
-		Revision: snap.Revision, BuiltAt: time.Now(), prefix: []byte(prefix),
-		upstreams: make(map[string]*upstream.Upstream, len(snap.Services)),
+// Input is what a table is built from.
+type Input struct {
+	// Prefix is a normal one.
+	Prefix   string
+	Snapshot *mesh.Snapshot
+	// Set is what is configured; nil for nothing.
+	Set *Set
+	// Stale marks a table that was built from what was left on disk.
+	Stale bool
+}
+
+// Build makes a table. What did not change is taken over from prev, which may be nil; open makes the
+// connections of new endpoints.
+func Build(prev *Table, in Input, open func(addr string) upstream.Connections) *Table {
+	set := in.Set
+	if set == nil {
+		set = &Set{}
 	}
-	for key, instances := range snap.Services {
-		if reserved(key) {
-			continue
-		}
-		var before *upstream.Upstream
-		if prev != nil {
-			before = prev.upstreams[key]
-		}
-		t.upstreams[key] = upstream.Build(before, instances, open)
-	}
-	return t
+	b := builder{prev: prev, open: open, set: set, t: &Table{
+		Revision: in.Snapshot.Revision, BuiltAt: time.Now(), Stale: in.Stale, prefix: []byte(in.Prefix), set: set,
+		upstreams: make(map[string]*upstream.Upstream, len(in.Snapshot.Services)),
+		hosts:     map[string]*scope{}, any: newScope(),
+	}}
+	b.services(in.Snapshot)
+	b.routes()
+	return b.t
 }
 
 // reserved names are never routed to: the family's registry lists itself as consul, and the dashboard's
 // own paths lie under the prefix.
 func reserved(key string) bool { return key == "consul" || key == "dashboard" }
+
+// Set returns what the table was configured with; it is not modified.
+func (t *Table) Set() *Set { return t.set }
 
 // Abandoned calls close for the connections that prev had and t has not.
 func (t *Table) Abandoned(prev *Table, close func(upstream.Connections)) {
@@ -119,30 +142,44 @@ func (t *Table) Abandoned(prev *Table, close func(upstream.Connections)) {
 	}
 }
 
-// Upstreams returns how many services and endpoints the table has.
-func (t *Table) Upstreams() (services, endpoints int) {
+// Counts returns how many routes, services and endpoints the table has.
+func (t *Table) Counts() (routes, services, endpoints int) {
 	for _, u := range t.upstreams {
 		endpoints += len(u.All())
 	}
-	return len(t.upstreams), endpoints
+	return len(t.set.Routes), len(t.upstreams), endpoints
 }
 
 // Each calls f for every endpoint of the table.
-func (t *Table) Each(f func(*upstream.Endpoint)) {
+func (t *Table) Each(f func(*upstream.Upstream, *upstream.Endpoint)) {
 	for _, u := range t.upstreams {
 		for _, e := range u.All() {
-			f(e)
+			f(u, e)
 		}
 	}
 }
 
 // Match finds where the request goes. It allocates nothing.
+//
+// A configured route that names the host is first, before the gateway's own paths; then those, the
+// other configured routes, and the prefix.
 func (t *Table) Match(r *exchange.Request) (Match, Outcome) {
+	slashed := false
+	if len(t.hosts) > 0 {
+		if s := t.scopeOf(r.Host); s != nil {
+			if m, ok := t.matchScope(s, r, &slashed); ok {
+				return m, Found
+			}
+		}
+	}
 	if isInternal(r) {
 		return Match{}, Internal
 	}
+	if m, ok := t.matchScope(t.any, r, &slashed); ok {
+		return m, Found
+	}
 	m, outcome := t.matchPrefix(r)
-	if outcome != Found && r.EncodedSlash {
+	if outcome != Found && (r.EncodedSlash || slashed) {
 		return Match{}, EncodedSlash
 	}
 	return m, outcome
@@ -159,11 +196,17 @@ func (t *Table) matchPrefix(r *exchange.Request) (Match, Outcome) {
 		name, path = rest[:i], rest[i:]
 	}
 	u := t.lookup(name)
-	if u == nil {
+	if u == nil || u.Instances == 0 {
 		return Match{}, NoService
 	}
 	taken := len(t.prefix) + len(name)
-	return Match{Upstream: u, Path: path, Prefix: r.Path[:taken]}, Found
+	route := &t.prefixed
+	if len(t.tuned) > 0 {
+		if own := t.tuned[u]; own != nil {
+			route = own
+		}
+	}
+	return Match{Upstream: u, Route: route, Path: path, Prefix: r.Path[:taken]}, Found
 }
 
 var slash = []byte("/")
@@ -177,21 +220,26 @@ func (t *Table) lookup(name []byte) *upstream.Upstream {
 	if len(name) > len(room) {
 		return nil
 	}
-	key := room[:len(name)]
-	for i, c := range name {
+	return t.upstreams[string(lowered(room[:0], name))]
+}
+
+// lowered appends b in lower case to dst.
+func lowered(dst, b []byte) []byte {
+	for _, c := range b {
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
 		}
-		key[i] = c
+		dst = append(dst, c)
 	}
-	return t.upstreams[string(key)]
+	return dst
 }
 
 // isInternal reports whether the request is for one of the paths that the gateway's port answers by
 // itself: an exact list, of GET and HEAD only.
 func isInternal(r *exchange.Request) bool {
 	switch string(r.Path) {
-	case "/health", "/health/live", "/health/ready", "/livez", "/readyz":
+	case "/health", "/health/live", "/health/ready", "/livez", "/readyz", "/metrics",
+		"/api/dashboard/services", "/api/dashboard/health":
 		return string(r.Method) == "GET" || string(r.Method) == "HEAD"
 	}
 	return false

@@ -8,44 +8,15 @@
 package upstream
 
 import (
+	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/balance"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
-
-// Connections are an endpoint's: whoever forwards knows what they are.
-type Connections interface {
-	// Sweep closes those that have lain idle for too long.
-	Sweep(now time.Time)
-	// Close closes the idle ones, and the others when they are given back.
-	Close()
-}
-
-// Endpoint is an address that may be dialled, with its live state.
-type Endpoint struct {
-	// ID is the instance's.
-	ID string
-	// Addr is host:port.
-	Addr string
-	// Connections to the address.
-	Connections Connections
-
-	weight   int
-	inFlight atomic.Int64
-}
-
-// Weight implements balance.Member.
-func (e *Endpoint) Weight() int { return e.weight }
-
-// InFlight implements balance.Member.
-func (e *Endpoint) InFlight() int64 { return e.inFlight.Load() }
-
-// Release ends what Acquire began.
-func (e *Endpoint) Release() { e.inFlight.Add(-1) }
 
 // Upstream is a service's endpoints at one revision.
 type Upstream struct {
@@ -55,11 +26,33 @@ type Upstream struct {
 	Instances int
 	// Why says in words why there is no endpoint to pick; empty if there is one.
 	Why string
+	// Budget of the service's retries; it outlives tables.
+	Budget *Budget
 
-	all    []*Endpoint // whether they may be picked or not
-	live   []*Endpoint // those that the picker picks from
-	picker balance.Picker
-	source []*mesh.Instance
+	all      []*Endpoint // whether they may be picked or not
+	live     []*Endpoint // those that the picker picks from
+	picker   balance.Picker
+	source   Source
+	ejecting sync.Mutex // one ejection at a time, so that half stay
+}
+
+// Source is what an upstream is built from.
+type Source struct {
+	// Service is the name to show.
+	Service string
+	// Instances of the registry, sorted by ID.
+	Instances []*mesh.Instance
+	// Endpoints are configured addresses, host:port, instead of instances.
+	Endpoints []string
+	// Strategy that is configured; empty for what the metadata says.
+	Strategy string
+}
+
+func (s *Source) same(o *Source) bool {
+	return s.Service == o.Service && s.Strategy == o.Strategy &&
+		slices.Equal(s.Endpoints, o.Endpoints) &&
+		// By identity: records are immutable, so an unchanged one is the same pointer.
+		slices.Equal(s.Instances, o.Instances)
 }
 
 // Acquire picks an endpoint that was not tried and counts a request in flight there; nil when there is
@@ -81,69 +74,107 @@ func (u *Upstream) Live() []*Endpoint { return u.live }
 // All returns every endpoint.
 func (u *Upstream) All() []*Endpoint { return u.all }
 
-// Build makes the upstream of a service from its instances, which are not empty. Endpoints of prev are
-// kept where instance and address are the same; for new ones open is called. It returns prev itself if
-// nothing changed.
-func Build(prev *Upstream, instances []*mesh.Instance, open func(addr string) Connections) *Upstream {
-	if prev != nil && sameInstances(prev.source, instances) {
+// Build makes an upstream. Endpoints of prev are kept where instance and address are the same; for new
+// ones open is called. It returns prev itself if nothing changed.
+func Build(prev *Upstream, src Source, open func(addr string) Connections) *Upstream {
+	if prev != nil && prev.source.same(&src) {
 		return prev
 	}
-	u := &Upstream{Service: instances[0].Service, Instances: len(instances), source: instances}
-	old := map[string]*Endpoint{}
-	if prev != nil {
+	u := &Upstream{Service: src.Service, Instances: max(len(src.Instances), len(src.Endpoints)), source: src}
+	b := builder{u: u, open: open, old: map[string]*Endpoint{}}
+	if prev == nil {
+		u.Budget = newBudget()
+	} else {
+		u.Budget = prev.Budget
+		b.warm = true
 		for _, e := range prev.all {
-			old[e.ID] = e
+			b.old[e.ID] = e
 		}
+		b.wasLive = prev.live
 	}
+	b.build()
+	return u
+}
+
+// builder sorts the endpoints of one upstream by what may be done with them.
+type builder struct {
+	u       *Upstream
+	open    func(addr string) Connections
+	old     map[string]*Endpoint
+	wasLive []*Endpoint
+	warm    bool // new endpoints join others that are warm
+}
+
+func (b *builder) build() {
+	u := b.u
 	var passing, lastResort []*Endpoint
-	for _, in := range instances {
-		e := old[in.ID]
-		if weight := weightOf(in); e == nil || e.Addr != in.HostPort() {
-			e = &Endpoint{ID: in.ID, Addr: in.HostPort(), Connections: open(in.HostPort()), weight: weight}
-		} else if e.weight != weight {
-			e = e.reweighed(weight)
-		}
-		u.all = append(u.all, e)
-		switch {
-		case in.Draining || strings.EqualFold(in.Metadata["scheme"], "https"):
-		case in.Health == mesh.Passing:
-			passing = append(passing, e)
-		case in.Health == mesh.Degraded, in.Health == mesh.Suspect:
-			lastResort = append(lastResort, e)
+	for _, addr := range u.source.Endpoints {
+		passing = append(passing, b.endpoint(addr, addr, 1))
+	}
+	if len(u.source.Endpoints) == 0 {
+		for _, in := range u.source.Instances {
+			e := b.endpoint(in.ID, in.HostPort(), weightOf(in))
+			switch {
+			case in.Draining || speaksTLS(in):
+			case in.Health == mesh.Passing:
+				passing = append(passing, e)
+			case in.Health == mesh.Degraded, in.Health == mesh.Suspect:
+				lastResort = append(lastResort, e)
+			}
 		}
 	}
 	if u.live = passing; len(passing) == 0 {
 		u.live = lastResort
 	}
 	if len(u.live) == 0 {
-		u.Why = why(instances)
+		u.Why = why(u.source.Instances)
 	}
-	u.picker = balance.New(strategyOf(instances), u.live)
-	return u
+	b.warmUp()
+	u.picker = balance.New(strategyOf(&u.source), u.live)
 }
 
-// reweighed returns an endpoint that shares the connections. Requests in flight on the old one are
-// not counted on it: they only made it look busier.
-func (e *Endpoint) reweighed(weight int) *Endpoint {
-	return &Endpoint{ID: e.ID, Addr: e.Addr, Connections: e.Connections, weight: weight}
+// endpoint keeps the one that was there, with its live state, or makes one.
+func (b *builder) endpoint(id, addr string, weight int) *Endpoint {
+	e := b.old[id]
+	switch {
+	case e == nil || e.Addr != addr:
+		e = &Endpoint{ID: id, Addr: addr, Connections: b.open(addr), weight: weight, live: &live{}}
+	case e.weight != weight:
+		e = &Endpoint{ID: id, Addr: addr, Connections: e.Connections, weight: weight, live: e.live}
+	}
+	b.u.all = append(b.u.all, e)
+	return e
 }
 
-// sameInstances compares by identity: records are immutable, so an unchanged one is the same pointer.
-func sameInstances(a, b []*mesh.Instance) bool {
-	if len(a) != len(b) {
-		return false
+// warmUp lets endpoints that were not picked from before begin with a small share, if there are others
+// that carry the rest.
+func (b *builder) warmUp() {
+	if !b.warm || len(b.wasLive) == 0 {
+		return
 	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
+	known := map[*live]bool{}
+	for _, e := range b.wasLive {
+		known[e.live] = true
+	}
+	if !slices.ContainsFunc(b.u.live, func(e *Endpoint) bool { return known[e.live] }) {
+		return
+	}
+	until := time.Now().Add(warmUp).UnixNano()
+	for _, e := range b.u.live {
+		if !known[e.live] {
+			e.warm.Store(until)
 		}
 	}
-	return true
 }
 
-// strategyOf is the word of the first instance that has one, as the family's router took it.
-func strategyOf(instances []*mesh.Instance) balance.Strategy {
-	for _, in := range instances {
+// strategyOf is what is configured, or the word of the first instance that has one, as the family's
+// router took it.
+func strategyOf(src *Source) balance.Strategy {
+	if src.Strategy != "" {
+		s, _ := balance.ParseStrategy(src.Strategy)
+		return s
+	}
+	for _, in := range src.Instances {
 		if word := in.Metadata["lb_strategy"]; word != "" {
 			s, _ := balance.ParseStrategy(word)
 			return s
@@ -151,6 +182,8 @@ func strategyOf(instances []*mesh.Instance) balance.Strategy {
 	}
 	return balance.LeastRequest
 }
+
+func speaksTLS(in *mesh.Instance) bool { return strings.EqualFold(in.Metadata["scheme"], "https") }
 
 func weightOf(in *mesh.Instance) int {
 	if w, err := strconv.Atoi(in.Metadata["weight"]); err == nil && w > 0 {
@@ -164,12 +197,15 @@ func weightOf(in *mesh.Instance) int {
 const maxWeight = 1 << 16
 
 func why(instances []*mesh.Instance) string {
+	if len(instances) == 0 {
+		return "none is registered"
+	}
 	draining, failing, https := 0, 0, 0
 	for _, in := range instances {
 		switch {
 		case in.Draining:
 			draining++
-		case strings.EqualFold(in.Metadata["scheme"], "https"):
+		case speaksTLS(in):
 			https++
 		default:
 			failing++

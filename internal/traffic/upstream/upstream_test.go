@@ -72,7 +72,7 @@ func TestWhoMayBePicked(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var o opener
-			u := upstream.Build(nil, tc.in, o.open)
+			u := upstream.Build(nil, source(tc.in), o.open)
 			if diff := cmp.Diff(tc.live, addrs(u.Live())); diff != "" {
 				t.Errorf("live (-want +got):\n%s", diff)
 			}
@@ -85,7 +85,7 @@ func TestWhoMayBePicked(t *testing.T) {
 				if e == nil || !slices.Contains(tc.live, e.Addr) || e.InFlight() != 1 {
 					t.Fatalf("acquired %+v", e)
 				}
-				e.Release()
+				u.Release(e, upstream.Neutral)
 				if e.InFlight() != 0 {
 					t.Errorf("%d in flight after release", e.InFlight())
 				}
@@ -100,19 +100,19 @@ func TestWhoMayBePicked(t *testing.T) {
 func TestEndpointsOutliveARebuild(t *testing.T) {
 	var o opener
 	a, b := instance("a", "10.0.0.1", 80), instance("b", "10.0.0.2", 80)
-	first := upstream.Build(nil, []*mesh.Instance{a, b}, o.open)
+	first := upstream.Build(nil, source([]*mesh.Instance{a, b}), o.open)
 	var tried balance.Tried
 	busy := first.Acquire(&tried)
 
 	t.Run("nothing changed", func(t *testing.T) {
-		if u := upstream.Build(first, []*mesh.Instance{a, b}, o.open); u != first {
+		if u := upstream.Build(first, source([]*mesh.Instance{a, b}), o.open); u != first {
 			t.Error("the same instances made another upstream")
 		}
 	})
 	t.Run("a new instance and a changed verdict keep the others as they are", func(t *testing.T) {
 		b2, c := instance("b", "10.0.0.2", 80, health(mesh.Failing)), instance("c", "10.0.0.3", 80)
 		o.opened = nil
-		u := upstream.Build(first, []*mesh.Instance{a, b2, c}, o.open)
+		u := upstream.Build(first, source([]*mesh.Instance{a, b2, c}), o.open)
 		if u.All()[0] != first.All()[0] || u.All()[1] != first.All()[1] {
 			t.Error("endpoints were made anew")
 		}
@@ -125,7 +125,7 @@ func TestEndpointsOutliveARebuild(t *testing.T) {
 	})
 	t.Run("another address is another endpoint", func(t *testing.T) {
 		o.opened = nil
-		u := upstream.Build(first, []*mesh.Instance{instance("a", "10.0.0.9", 80), b}, o.open)
+		u := upstream.Build(first, source([]*mesh.Instance{instance("a", "10.0.0.9", 80), b}), o.open)
 		if u.All()[0] == first.All()[0] || u.All()[1] != first.All()[1] {
 			t.Error("want a new endpoint for the address that changed, and that one alone")
 		}
@@ -135,7 +135,7 @@ func TestEndpointsOutliveARebuild(t *testing.T) {
 	})
 	t.Run("another weight keeps the connections", func(t *testing.T) {
 		o.opened = nil
-		u := upstream.Build(first, []*mesh.Instance{instance("a", "10.0.0.1", 80, meta("weight", "7")), b}, o.open)
+		u := upstream.Build(first, source([]*mesh.Instance{instance("a", "10.0.0.1", 80, meta("weight", "7")), b}), o.open)
 		e := u.All()[0]
 		if e.Weight() != 7 || e.Connections != first.All()[0].Connections || len(o.opened) != 0 {
 			t.Errorf("weight %d, opened %v", e.Weight(), o.opened)
@@ -146,7 +146,7 @@ func TestEndpointsOutliveARebuild(t *testing.T) {
 func TestWeightsAndStrategiesComeFromMetadata(t *testing.T) {
 	for value, want := range map[string]int{"": 1, "5": 5, "0": 1, "-3": 1, "x": 1, "1.5": 1, "9223372036854775807": 1 << 16, "99999999999999999999": 1} {
 		var o opener
-		u := upstream.Build(nil, []*mesh.Instance{instance("a", "h", 1, meta("weight", value))}, o.open)
+		u := upstream.Build(nil, source([]*mesh.Instance{instance("a", "h", 1, meta("weight", value))}), o.open)
 		if got := u.All()[0].Weight(); got != want {
 			t.Errorf("weight %q is %d, want %d", value, got, want)
 		}
@@ -154,15 +154,23 @@ func TestWeightsAndStrategiesComeFromMetadata(t *testing.T) {
 	// In turn means exactly in turn; two random choices do not manage that.
 	var o opener
 	list := []*mesh.Instance{instance("a", "h", 1), instance("b", "h", 2, meta("lb_strategy", "RoundRobin")), instance("c", "h", 3, meta("lb_strategy", "LeastConnections"))}
-	u := upstream.Build(nil, list, o.open)
+	u := upstream.Build(nil, source(list), o.open)
 	var picked []string
 	for range 9 {
 		var tried balance.Tried
 		e := u.Acquire(&tried)
 		picked = append(picked, e.Addr)
-		e.Release()
+		u.Release(e, upstream.Neutral)
 	}
 	if got, want := strings.Join(picked, " "), strings.Repeat("h:1 h:2 h:3 ", 3); got+" " != want {
 		t.Errorf("picked %q, want %q: the first word counts", got, want)
 	}
+}
+
+func source(instances []*mesh.Instance) upstream.Source {
+	src := upstream.Source{Instances: instances}
+	if len(instances) > 0 {
+		src.Service = instances[0].Service
+	}
+	return src
 }

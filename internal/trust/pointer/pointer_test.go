@@ -2,6 +2,7 @@ package pointer_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/toska-mesh/toska-mesh/internal/trust/pointer"
+	"github.com/toska-mesh/toska-mesh/internal/util/filelock"
 )
 
 func TestWriteFileWritesTheReadyFile(t *testing.T) {
@@ -44,19 +46,19 @@ func TestWriteFileWritesTheReadyFile(t *testing.T) {
 
 func TestLivingReturnsWhatWasPublishedAndListens(t *testing.T) {
 	place(t)
-	p := node(t, "/data/a")
+	p := node(t, "a")
 	remove, err := pointer.Publish(p)
 	if err != nil {
 		t.Fatalf("Publish: %v", err)
 	}
 	expectLiving(t, p)
 
-	closed := node(t, "/data/b")
+	closed := node(t, "b")
 	closed.Addresses = map[string]string{"control": "127.0.0.1:1"}
 	if _, err := pointer.Publish(closed); err != nil {
 		t.Fatal(err)
 	}
-	dead := node(t, "/data/c")
+	dead := node(t, "c")
 	dead.PID = deadPID(t)
 	if _, err := pointer.Publish(dead); err != nil {
 		t.Fatal(err)
@@ -72,15 +74,35 @@ func TestLivingReturnsWhatWasPublishedAndListens(t *testing.T) {
 	}
 }
 
+func TestLivingPassesOverAProcessThatIsNotTheNode(t *testing.T) {
+	place(t)
+	p := node(t, "a")
+	// Its process id lives and something listens on its port, and yet the node is gone: no lock is held.
+	p.DataDir = t.TempDir()
+	if err := os.WriteFile(filepath.Join(p.DataDir, filelock.Name), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pointer.Publish(p); err != nil {
+		t.Fatal(err)
+	}
+	expectLiving(t)
+	gone := node(t, "b")
+	gone.DataDir = filepath.Join(t.TempDir(), "removed")
+	if _, err := pointer.Publish(gone); err != nil {
+		t.Fatal(err)
+	}
+	expectLiving(t)
+}
+
 func TestPublishReplacesThePointerOfTheSameDataDirectory(t *testing.T) {
 	place(t)
-	old := node(t, "/data/a")
+	old := node(t, "a")
 	old.PID = deadPID(t)
 	removeOld, err := pointer.Publish(old)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := node(t, "/data/a")
+	p := node(t, "a")
 	if _, err := pointer.Publish(p); err != nil {
 		t.Fatal(err)
 	}
@@ -120,9 +142,22 @@ func place(t *testing.T) {
 	t.Setenv("LocalAppData", runtimeDir)
 }
 
-// node returns the pointer of a node that listens.
-func node(t *testing.T, dataDir string) pointer.Pointer {
+// node returns the pointer of a node that listens and holds its data directory.
+func node(t *testing.T, name string) pointer.Pointer {
 	t.Helper()
+	dataDir := filepath.Join(os.Getenv("XDG_STATE_HOME"), "data", name)
+	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.Create(filepath.Join(dataDir, filelock.Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lock.Close() })
+	// A second node on the directory in the same test finds the first one's lock, which will do.
+	if err := filelock.Lock(lock); err != nil && !errors.Is(err, filelock.ErrLocked) {
+		t.Fatal(err)
+	}
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -149,5 +184,43 @@ func expectLiving(t *testing.T, want ...pointer.Pointer) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Living (-want +got):\n%s", diff)
+	}
+}
+
+func TestSurveyTellsTheLivingFromTheDeadAndTheSpoilt(t *testing.T) {
+	place(t)
+	living := node(t, "a")
+	dead := node(t, "b")
+	dead.PID = deadPID(t)
+	spoilt := node(t, "c")
+	for _, p := range []pointer.Pointer{living, dead, spoilt} {
+		if _, err := pointer.Publish(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, err := pointer.Survey(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range before {
+		if f.Pointer.DataDir == spoilt.DataDir {
+			if err := os.WriteFile(f.Path, []byte("{"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got, err := pointer.Survey(t.Context())
+	if err != nil || len(got) != 3 {
+		t.Fatalf("Survey = %+v, %v, want three files", got, err)
+	}
+	for _, f := range got {
+		switch {
+		case f.Problem != nil:
+			if f.Living || f.Pointer.DataDir != "" {
+				t.Errorf("a damaged file is %+v", f)
+			}
+		case f.Living != (f.Pointer.DataDir == living.DataDir):
+			t.Errorf("living is %v for %s", f.Living, f.Pointer.DataDir)
+		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/util/filelock"
 )
 
 // dialTimeout bounds the proof that a node still listens; it runs on this machine.
@@ -78,7 +80,7 @@ func removeOwn(path string, pid int) error {
 }
 
 // Living returns the pointers of this user's nodes that run now, ordered by data directory: those whose
-// process lives and whose control address accepts connections. Files that another user could have
+// process lives, whose data directory is locked, and whose control address accepts connections. Files that another user could have
 // written or read are passed over, as are damaged ones. The error is that of ctx.
 func Living(ctx context.Context) ([]Pointer, error) {
 	candidates := read(places())
@@ -136,6 +138,10 @@ func read(dirs []string) []Pointer {
 func listens(ctx context.Context, p Pointer) bool {
 	control := p.Addresses["control"]
 	if p.PID <= 0 || control == "" || !processLives(p.PID) {
+		return false
+	}
+	// A process id is used again, and so is a port: neither may be given this node's tokens.
+	if held, err := filelock.Held(filepath.Join(p.DataDir, filelock.Name)); err != nil || !held {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)

@@ -36,7 +36,7 @@ func TestLivingPassesOverWhatAnotherUserCouldHaveWritten(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			place(t)
 			dir := runtimePlace()
-			p := node(t, "/data/a")
+			p := node(t, "a")
 			if _, err := pointer.Publish(p); err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +58,7 @@ func TestPublishFallsBackToTheStateDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	chmod(t, dir, 0o777)
-	p := node(t, "/data/a")
+	p := node(t, "a")
 	if _, err := pointer.Publish(p); err != nil {
 		t.Fatalf("Publish: %v", err)
 	}
@@ -81,5 +81,22 @@ func chmod(t *testing.T, path string, mode os.FileMode) {
 	t.Helper()
 	if err := os.Chmod(path, mode); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestSurveyTellsOfEachFileOnceAndOfAnOpenDirectory(t *testing.T) {
+	place(t)
+	t.Setenv("XDG_STATE_HOME", os.Getenv("XDG_RUNTIME_DIR"))
+	if _, err := pointer.Publish(node(t, "a")); err != nil {
+		t.Fatal(err)
+	}
+	found, err := pointer.Survey(t.Context())
+	if err != nil || len(found) != 1 || !found[0].Living {
+		t.Errorf("Survey of one directory that is named twice = %+v, %v", found, err)
+	}
+	chmod(t, runtimePlace(), 0o755)
+	found, err = pointer.Survey(t.Context())
+	if err != nil || len(found) != 1 || found[0].Path != runtimePlace() || found[0].Problem == nil {
+		t.Errorf("Survey of an open directory = %+v, %v", found, err)
 	}
 }

@@ -11,13 +11,40 @@ import (
 )
 
 func toProtoInstance(i *mesh.Instance) *discoveryv1.Instance {
-	return &discoveryv1.Instance{
+	p := &discoveryv1.Instance{
 		Id: i.ID, Service: i.Service, Incarnation: i.Incarnation,
 		Address: i.Address, Port: int32(i.Port), Metadata: i.Metadata, Check: toProtoCheck(i.Check),
 		Health: toProtoHealth(i.Health), HealthOutput: i.HealthOutput, HealthAt: toProtoTime(i.HealthAt),
 		Draining: i.Draining, Registrar: i.Registrar, Node: i.Node,
 		RegisteredAt: toProtoTime(i.RegisteredAt), Revision: i.Revision.String(),
+		HealthBy: i.HealthBy, Lifetime: toProtoLifetime(i.Lifetime),
 	}
+	if i.TTL != 0 {
+		p.Ttl = durationpb.New(i.TTL)
+	}
+	return p
+}
+
+func toProtoLifetime(l mesh.Lifetime) discoveryv1.Lifetime {
+	switch l {
+	case mesh.Held:
+		return discoveryv1.Lifetime_LIFETIME_HELD
+	case mesh.Permanent:
+		return discoveryv1.Lifetime_LIFETIME_PERMANENT
+	case mesh.Leased:
+	}
+	return discoveryv1.Lifetime_LIFETIME_LEASED
+}
+
+func fromProtoLifetime(p discoveryv1.Lifetime) mesh.Lifetime {
+	switch p {
+	case discoveryv1.Lifetime_LIFETIME_HELD:
+		return mesh.Held
+	case discoveryv1.Lifetime_LIFETIME_PERMANENT:
+		return mesh.Permanent
+	case discoveryv1.Lifetime_LIFETIME_LEASED, discoveryv1.Lifetime_LIFETIME_UNSPECIFIED:
+	}
+	return mesh.Leased
 }
 
 func fromProtoInstance(p *discoveryv1.Instance) (mesh.Instance, error) {
@@ -32,6 +59,7 @@ func fromProtoInstance(p *discoveryv1.Instance) (mesh.Instance, error) {
 		Health: health, HealthOutput: p.GetHealthOutput(), HealthAt: fromProtoTime(p.GetHealthAt()),
 		Draining: p.GetDraining(), Registrar: p.GetRegistrar(), Node: p.GetNode(),
 		RegisteredAt: fromProtoTime(p.GetRegisteredAt()), Revision: rev,
+		HealthBy: p.GetHealthBy(), Lifetime: fromProtoLifetime(p.GetLifetime()), TTL: p.GetTtl().AsDuration(),
 	}, nil
 }
 

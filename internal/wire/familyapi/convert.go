@@ -20,40 +20,67 @@ const (
 	// leastTTL and ttlSlack make the lease: longer than the interval in which a client reports.
 	leastTTL = 10 * time.Second
 	ttlSlack = 5 * time.Second
-	// mostSeconds keeps a client's number within what a duration and the registry hold.
-	mostSeconds = 12 * 60 * 60
+	// mostInterval keeps the lease within what the registry holds.
+	mostInterval = 12 * time.Hour
 )
 
-func registration(req *familyv1.RegisterServiceRequest) mesh.Registration {
+// wish is a registration as either of the protocols brings it.
+type wish struct {
+	name, id, address string
+	port              int
+	metadata          map[string]string
+	// check is nil where the client said nothing of checks.
+	check *wishedCheck
+}
+
+// wishedCheck has zero where nothing was said.
+type wishedCheck struct {
+	endpoint          string
+	interval, timeout time.Duration
+	down              int
+}
+
+// wishOf reads a gRPC registration.
+func wishOf(req *familyv1.RegisterServiceRequest) wish {
+	w := wish{name: req.GetServiceName(), id: req.GetServiceId(), address: req.GetAddress(),
+		port: int(req.GetPort()), metadata: req.GetMetadata()}
+	if c := req.GetHealthCheck(); c != nil {
+		w.check = &wishedCheck{endpoint: c.GetEndpoint(), interval: seconds(c.GetIntervalSeconds()),
+			timeout: seconds(c.GetTimeoutSeconds()), down: int(c.GetUnhealthyThreshold())}
+	}
+	return w
+}
+
+// registration brings the wishes within their bounds.
+func (w *wish) registration() mesh.Registration {
 	r := mesh.Registration{
-		Service: req.GetServiceName(), ID: req.GetServiceId(), Address: req.GetAddress(),
-		Port: int(req.GetPort()), Metadata: req.GetMetadata(), Lifetime: mesh.Leased,
+		Service: w.name, ID: w.id, Address: w.address, Port: w.port, Metadata: w.metadata, Lifetime: mesh.Leased,
 	}
 	if r.ID == "" {
 		r.ID = newID()
 	}
 	interval := defaultInterval
-	if c := req.GetHealthCheck(); c != nil {
-		if c.GetIntervalSeconds() != 0 {
-			interval = max(leastInterval, seconds(c.GetIntervalSeconds()))
+	if c := w.check; c != nil {
+		if c.interval != 0 {
+			interval = min(max(leastInterval, c.interval), mostInterval)
 		}
-		r.Check = check(c, interval)
+		r.Check = c.check(interval)
 	}
 	r.TTL = max(leastTTL, interval+ttlSlack)
 	return r
 }
 
 // check is nil without an endpoint: there is nothing to ask then, the client reports by itself.
-func check(c *familyv1.HealthCheckConfig, interval time.Duration) *mesh.Check {
-	if c.GetEndpoint() == "" {
+func (c *wishedCheck) check(interval time.Duration) *mesh.Check {
+	if c.endpoint == "" {
 		return nil
 	}
-	down := int(c.GetUnhealthyThreshold())
+	down := c.down
 	if down <= 0 {
 		down = defaultDown
 	}
-	return &mesh.Check{HTTP: endpointPath(c.GetEndpoint()), Interval: interval,
-		Timeout: max(leastTimeout, seconds(c.GetTimeoutSeconds())), Down: down}
+	return &mesh.Check{HTTP: endpointPath(c.endpoint), Interval: interval,
+		Timeout: max(leastTimeout, c.timeout), Down: down}
 }
 
 // endpointPath admits "health", "/health" and "http://localhost:8080/health": probes go to the address
@@ -68,7 +95,7 @@ func endpointPath(endpoint string) string {
 	return endpoint
 }
 
-func seconds(n int32) time.Duration { return time.Duration(min(n, mostSeconds)) * time.Second }
+func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
 
 // newID returns a random GUID without dashes.
 func newID() string {
@@ -110,15 +137,20 @@ func status(i *mesh.Instance) familyv1.HealthStatus {
 	return familyv1.HealthStatus_HEALTH_STATUS_UNKNOWN
 }
 
-// familyField is a field of a registration under the name that it has in the family's request.
-func familyField(field string) string {
-	switch field {
-	case "service":
-		return "serviceName"
-	case "id":
-		return "serviceId"
-	case "check.http":
-		return "healthCheck.endpoint"
+// familyFields returns the wrong fields of a registration under the names that they have in the family's
+// request.
+func familyFields(fields []mesh.FieldError) []mesh.FieldError {
+	var out []mesh.FieldError
+	for _, f := range fields {
+		switch f.Field {
+		case "service":
+			f.Field = "serviceName"
+		case "id":
+			f.Field = "serviceId"
+		case "check.http":
+			f.Field = "healthCheck.endpoint"
+		}
+		out = append(out, f)
 	}
-	return field
+	return out
 }

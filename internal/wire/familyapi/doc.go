@@ -1,6 +1,7 @@
-// Package familyapi speaks the family's discovery protocol, the gRPC service
-// toskamesh.discovery.DiscoveryRegistry with its health and reflection services, over the
-// mesh.Discovery contract. Its behaviour is a contract with clients that exist.
+// Package familyapi speaks the family's two discovery protocols over the mesh.Discovery contract: the gRPC
+// service toskamesh.discovery.DiscoveryRegistry with its health and reflection services, and the REST
+// surface of ServiceDiscovery and ServiceRegistration with its envelope. Their behaviour is a contract
+// with clients that exist, and one access rule holds for both.
 //
 // # Concurrency
 //

@@ -30,6 +30,8 @@ type Liveness interface {
 type Options struct {
 	// Liveness may be nil: nobody was heard then.
 	Liveness Liveness
+	// Metadata takes what POST /metadata brings; without it there is no such path.
+	Metadata mesh.MetadataEditor
 	// Serving tells gRPC health whether the service can do its work now; nil means always.
 	Serving func() bool
 	// Reflect names further gRPC services of the same listener that reflection tells of.
@@ -38,8 +40,9 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Mount adds the service, gRPC health and gRPC reflection (v1 and v1alpha) to mux, over d. Health is
-// open to every caller, the rest to those that httpapi.MayUseFamily admits.
+// Mount adds the service, gRPC health, gRPC reflection (v1 and v1alpha) and the REST surface to mux, over
+// d. Health is open to every caller, the rest to those that httpapi.MayUseFamily admits. The paths of the
+// REST surface are mounted in lower case: httpapi.Handler serves them in any.
 func Mount(mux *http.ServeMux, d mesh.Discovery, opt Options) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
@@ -47,7 +50,9 @@ func Mount(mux *http.ServeMux, d mesh.Discovery, opt Options) {
 	may := func(ctx context.Context, _ string) error { return httpapi.MayUseFamily(ctx) }
 	guarded := connect.WithHandlerOptions(connect.WithReadMaxBytes(httpapi.MaxBody),
 		connect.WithInterceptors(httpapi.NewInterceptor(may, opt.Log)))
-	mux.Handle(familyv1connect.NewDiscoveryRegistryHandler(&handler{d: d, live: opt.Liveness}, guarded))
+	h := &handler{d: d, live: opt.Liveness}
+	mux.Handle(familyv1connect.NewDiscoveryRegistryHandler(h, guarded))
+	mountREST(mux, h, opt)
 	mux.Handle(grpchealth.NewHandler(checker{opt.Serving}))
 	reflector := grpcreflect.NewStaticReflector(append([]string{
 		familyv1connect.DiscoveryRegistryName, grpchealth.HealthV1ServiceName}, opt.Reflect...)...)
@@ -79,7 +84,8 @@ var _ familyv1connect.DiscoveryRegistryHandler = (*handler)(nil)
 // Register answers a registration that failed with the reason, not with an error: that is what the
 // family's clients look at.
 func (h *handler) Register(ctx context.Context, req *familyv1.RegisterServiceRequest) (*familyv1.RegisterServiceResponse, error) {
-	r := registration(req)
+	wish := wishOf(req)
+	r := wish.registration()
 	i, err := h.d.Register(ctx, r)
 	if err != nil {
 		p := httpapi.RPCProblem(err)
@@ -94,10 +100,7 @@ func message(detail string, err error) string {
 	if !errors.As(err, &e) {
 		return detail
 	}
-	out := mesh.Error{Detail: detail}
-	for _, f := range e.Fields {
-		out.Fields = append(out.Fields, mesh.FieldError{Field: familyField(f.Field), Problem: f.Problem})
-	}
+	out := mesh.Error{Detail: detail, Fields: familyFields(e.Fields)}
 	return out.Error()
 }
 
@@ -130,42 +133,52 @@ func (h *handler) GetServices(ctx context.Context, _ *familyv1.GetServicesReques
 	if err != nil {
 		return nil, err
 	}
-	out := &familyv1.GetServicesResponse{ServiceNames: make([]string, 0, len(s.Services))}
+	return &familyv1.GetServicesResponse{ServiceNames: serviceNames(s)}, nil
+}
+
+func serviceNames(s *mesh.Snapshot) []string {
+	names := make([]string, 0, len(s.Services))
 	for key, list := range s.Services {
 		if key != "consul" {
-			out.ServiceNames = append(out.ServiceNames, list[0].Service)
+			names = append(names, list[0].Service)
 		}
 	}
-	slices.Sort(out.ServiceNames)
-	return out, nil
+	slices.Sort(names)
+	return names
 }
 
 // ReportHealth renews with every report. A status of unknown is no verdict: it changes nothing else.
 func (h *handler) ReportHealth(ctx context.Context, req *familyv1.ReportHealthRequest) (*familyv1.ReportHealthResponse, error) {
-	ref := mesh.Ref{ID: req.GetServiceId()}
-	var err error
-	if health, known := verdict(req.GetStatus()); known {
-		err = h.d.Report(ctx, ref, mesh.Report{Health: health, Output: req.GetOutput()})
-	} else {
-		err = h.d.Renew(ctx, ref)
-	}
+	err := h.report(ctx, req.GetServiceId(), req.GetStatus(), req.GetOutput())
 	if errors.Is(err, mesh.ErrNotFound) {
 		return &familyv1.ReportHealthResponse{}, nil
 	}
 	return &familyv1.ReportHealthResponse{Success: err == nil}, err
 }
 
-func (h *handler) instance(i *mesh.Instance) *familyv1.ServiceInstance {
-	heard := i.HealthAt
+func (h *handler) report(ctx context.Context, id string, s familyv1.HealthStatus, output string) error {
+	ref := mesh.Ref{ID: id}
+	if health, known := verdict(s); known {
+		return h.d.Report(ctx, ref, mesh.Report{Health: health, Output: output})
+	}
+	return h.d.Renew(ctx, ref)
+}
+
+// heard is when there was last a word on the instance's health; zero for never.
+func (h *handler) heard(i *mesh.Instance) time.Time {
 	if h.live != nil {
 		if t, ok := h.live.LastHeard(i.ID); ok {
-			heard = t
+			return t
 		}
 	}
+	return i.HealthAt
+}
+
+func (h *handler) instance(i *mesh.Instance) *familyv1.ServiceInstance {
 	return &familyv1.ServiceInstance{
 		ServiceName: i.Service, ServiceId: i.ID, Address: i.Address, Port: int32(i.Port),
 		Status: status(i), Metadata: i.Metadata,
 		// A time that is not known is the year 1 here, as clients expect.
-		RegisteredAt: timestamppb.New(i.RegisteredAt), LastHealthCheck: timestamppb.New(heard),
+		RegisteredAt: timestamppb.New(i.RegisteredAt), LastHealthCheck: timestamppb.New(h.heard(i)),
 	}
 }

@@ -71,7 +71,7 @@ func start(t *testing.T, l httpapi.Listener) *node {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	seen := &recorder{Discovery: r}
 	mux := http.NewServeMux()
-	familyapi.Mount(mux, seen, familyapi.Options{Liveness: r, Log: log})
+	familyapi.Mount(mux, seen, familyapi.Options{Liveness: r, Metadata: r, Log: log})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

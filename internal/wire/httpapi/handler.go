@@ -19,12 +19,12 @@ func Handler(mux *http.ServeMux, l Listener, v Verifier, log *slog.Logger) http.
 	return withRequestID(contain(log, Guard(l, v)(route(mux))))
 }
 
-// route serves what the mux has and answers for the rest. Paths are taken as they are: one that the mux
-// would clean up or complete with a redirect is not there.
+// route serves what the mux has and answers for the rest. Paths are taken as they are, but for the case
+// of the family's: one that the mux would clean up or complete with a redirect is not there.
 func route(mux *http.ServeMux) http.Handler {
 	redirect := reflect.TypeOf(http.RedirectHandler("", http.StatusTemporaryRedirect))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h, pattern := mux.Handler(r)
+		h, pattern, r := lookup(mux, r)
 		if pattern == "" || reflect.TypeOf(h) == redirect {
 			refuse(h, w, r)
 			return

@@ -65,6 +65,20 @@ func MayWrite(ctx context.Context) error {
 	return needToken("a change needs a token, from this machine too")
 }
 
+// MayAdmin reports whether the caller may do what only an operator may: with the admin token, from
+// loopback too. The error is mesh.ErrUnauthenticated, or mesh.ErrForbidden for the service token.
+func MayAdmin(ctx context.Context) error {
+	switch c := identity.FromContext(ctx); {
+	case c.Trusted || c.Role == identity.Admin:
+		return nil
+	case c.Role == identity.Anonymous:
+		return &mesh.Error{Kind: mesh.ErrUnauthenticated, Code: mesh.CodeUnauthenticated,
+			Detail: "this needs the admin token, from this machine too; send it as Authorization: Bearer"}
+	}
+	return &mesh.Error{Kind: mesh.ErrForbidden, Code: mesh.CodeForbidden,
+		Detail: "this needs the admin token; the one that was sent is the service token"}
+}
+
 // MayUseFamily reports whether the caller may use the family's surface: with a token, while the
 // listener is loopback, or where anonymous callers are admitted. The error is mesh.ErrUnauthenticated.
 func MayUseFamily(ctx context.Context) error {

@@ -5,6 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
+
+	"github.com/toska-mesh/toska-mesh/internal/signal/logattr"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
 )
 
 // RequestIDField is the header field that carries the request's id, both ways.
@@ -29,8 +32,19 @@ func withRequestID(next http.Handler) http.Handler {
 			id = newRequestID()
 		}
 		w.Header().Set(RequestIDField, id)
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id)))
+		ctx := context.WithValue(r.Context(), requestIDKey{}, id)
+		ctx = logattr.NewContext(ctx, logattr.Facts{Request: id, Trace: traceID(r)})
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// traceID returns the id of the trace that the caller says the request belongs to; empty for none.
+func traceID(r *http.Request) string {
+	t, ok := exchange.ParseTrace([]byte(r.Header.Get("traceparent")))
+	if !ok {
+		return ""
+	}
+	return string(t.AppendID(nil))
 }
 
 // saneRequestID admits what can be written to a log line and a header field without quoting.

@@ -1,0 +1,50 @@
+package app
+
+import (
+	"github.com/toska-mesh/toska-mesh/internal/backend/otel"
+	"github.com/toska-mesh/toska-mesh/internal/signal/accesslog"
+	"github.com/toska-mesh/toska-mesh/internal/signal/series"
+)
+
+// The series of what the signals themselves cost.
+const (
+	seriesLinesDropped = "toska_access_log_dropped_total"
+	seriesSpansSent    = "toska_spans_sent_total"
+	seriesSpansDropped = "toska_spans_dropped_total"
+)
+
+// SeriesHelp returns what each series of the node's own counts, for those that may be there.
+func SeriesHelp() map[string]string {
+	return map[string]string{
+		seriesLinesDropped: "Lines of the access log that a slow writer cost.",
+		seriesSpansSent:    "Spans that the receiver took.",
+		seriesSpansDropped: "Spans that were lost on the way to the receiver.",
+	}
+}
+
+// newSignals makes what the node is observed with. They outlive the roles that feed them.
+func (a *App) newSignals() error {
+	help := SeriesHelp()
+	a.series = series.New(series.Config{Version: a.cfg.Version})
+	if a.accessLog != nil {
+		a.access = accesslog.New(a.accessLog)
+		a.series.Counter(seriesLinesDropped, help[seriesLinesDropped], func() float64 { return float64(a.access.Dropped()) })
+	}
+	plan, err := otel.Resolve(a.cfg.Spans, a.cfg.Getenv)
+	if err != nil || !plan.Enabled {
+		return err
+	}
+	a.sampler = plan.Sampler
+	a.spans = otel.New(plan, otel.Node{Service: "toska-gateway", ID: a.dir.NodeID(), Version: a.cfg.Version}, a.log("spans"))
+	a.series.Counter(seriesSpansSent, help[seriesSpansSent], func() float64 { return float64(a.spans.Sent()) })
+	a.series.Counter(seriesSpansDropped, help[seriesSpansDropped], func() float64 { return float64(a.spans.Dropped()) })
+	return nil
+}
+
+// registrySeries is the registry's state as it is scraped.
+func (a *App) registrySeries() series.Registry {
+	s := a.discovery.Stats()
+	return series.Registry{
+		Services: s.Services, Instances: s.Instances, Sessions: s.Sessions, Commits: s.Revision.Number, Stale: s.Stale,
+	}
+}

@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/mesh"
+)
+
+// patience is how long the doctor waits for each answer of a node.
+const patience = 5 * time.Second
+
+// brokenCodes are the alarms without which a node does not do its work; the others degrade it.
+var brokenCodes = []string{mesh.CodeStoreFailed, mesh.CodeStoreFull, mesh.CodeStoreNoQuorum}
+
+// node asks a node how it is.
+func (c *checkup) node(ctx context.Context, t target) {
+	client := c.env.Connect(t.control, t.token)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
+	st, err := client.Status(ctx)
+	if err != nil {
+		f := explain(err)
+		c.fail("node", f.next, "the node at %s does not tell its state: %v", t.control, err)
+		return
+	}
+	c.state(t, st)
+	for _, r := range st.Roles {
+		c.role(r)
+	}
+	if st.Registry.Stale {
+		c.warn("node", "repair the store, see the other lines; until then the gateway serves what was last seen",
+			"the registry is stale: its store cannot be reached since revision %v", st.Registry.Revision)
+	}
+	for _, a := range st.Alarms {
+		report := c.warn
+		if slices.Contains(brokenCodes, a.Code) {
+			report = c.fail
+		}
+		report("node", "toska help "+a.Code, "%s: %s", a.Code, a.Detail)
+	}
+	c.listeners(t, st)
+	if t.dataDir != "" {
+		c.openFiles(st.PID, fmt.Sprintf("process %d", st.PID))
+	}
+	snap, err := client.Snapshot(ctx)
+	if err != nil {
+		f := explain(err)
+		c.fail("service", f.next, "the node at %s does not list its services: %v", t.control, err)
+		return
+	}
+	c.services(snap)
+}
+
+func (c *checkup) state(t target, st mesh.Status) {
+	now := c.env.Machine.Now()
+	if ahead := st.StartedAt.Sub(now); ahead > clockSlack {
+		c.warn("clock", "set the clocks of both machines, by NTP for example",
+			"the node at %s says that it started %v in the future: its clock and this one differ", t.control, ahead.Round(time.Second))
+	}
+	if mine := version(); st.Version != mine {
+		c.warn("node", "use the same version of both, or restart the node after an upgrade",
+			"the node at %s is version %s, this command is %s", t.control, st.Version, mine)
+	}
+	if !st.Ready {
+		c.fail("node", "see the roles below, and the node's log", "the node at %s is not ready", t.control)
+		return
+	}
+	c.ok("node", "the node at %s is ready: %s, %s", t.control, count(st.Registry.Services, "service"), count(st.Registry.Instances, "instance"))
+}
+
+func (c *checkup) role(r mesh.RoleStatus) {
+	switch {
+	case r.State == "failed":
+		c.fail("node", "its log tells more; restart the node once the cause is gone", "role %s has failed: %s", r.Name, r.Reason)
+	case r.State != "ready":
+		c.warn("node", "wait, and look again; its log tells more", "role %s is %s %s", r.Name, r.State, reason(r))
+	case r.Restarts > 0:
+		c.warn("node", "see its log for the cause", "role %s is ready after %s %s", r.Name, count(r.Restarts, "restart"), reason(r))
+	}
+}
+
+func reason(r mesh.RoleStatus) string {
+	if r.Reason == "" {
+		return ""
+	}
+	return "(last failure: " + r.Reason + ")"
+}
+
+// listeners names the addresses, and which of them others can reach.
+func (c *checkup) listeners(t target, st mesh.Status) {
+	for _, name := range listenerNames {
+		addr := st.Addresses[name]
+		if addr == "" {
+			continue
+		}
+		if t.dataDir == "" && beside(t.control, addr) != addr {
+			c.ok("ports", "%s listens on %s of its machine", name, addr)
+			continue
+		}
+		c.ok("ports", "%s listens on %s", name, addr)
+	}
+}
+
+// services tells of each service that is not as it should be.
+func (c *checkup) services(snap *mesh.Snapshot) {
+	well := 0
+	for _, key := range slices.Sorted(maps.Keys(snap.Services)) {
+		list := snap.Services[key]
+		d := detail(list, c.env.Machine.Now())
+		healthy := 0
+		for _, i := range list {
+			if i.Health == mesh.Passing {
+				healthy++
+			}
+		}
+		see := "toska services " + d.Name
+		switch {
+		case d.Picked == 0:
+			c.fail("service", see, "%s: %s, %s", d.Name, count(len(list), "instance"), d.Why)
+		case healthy < len(list):
+			c.warn("service", see, "%s: %d of %s passing; %s", d.Name, healthy, count(len(list), "instance"), d.Why)
+		default:
+			well++
+		}
+	}
+	if well > 0 {
+		c.ok("service", "%s with every instance passing", count(well, "service"))
+	}
+}
+
+func inUse(open int) string {
+	if open == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", and has %d", open)
+}

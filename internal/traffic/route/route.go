@@ -1,0 +1,255 @@
+package route
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/upstream"
+	"github.com/toska-mesh/toska-mesh/mesh"
+)
+
+// Route is a configured route as it is in force, with everything decided that can be before a request.
+type Route struct {
+	// Name of the route; empty for the routes under the prefix.
+	Name string
+	// Policy with every field filled in.
+	Policy Policy
+	// Host is what the endpoint is told: HostKeep, HostUpstream or a name.
+	Host string
+
+	upstream *upstream.Upstream
+	methods  []string
+	strip    int    // bytes that are taken off the front of the path
+	front    string // what comes there instead
+	slashes  bool   // %2F passes
+}
+
+// DefaultPolicy is what holds where nothing is configured.
+func DefaultPolicy() Policy {
+	return Policy{Connect: 2 * time.Second, PerTry: 10 * time.Second, Idle: 30 * time.Second, Attempts: 2, Budget: 0.2}
+}
+
+// over returns p with what it leaves open taken from the wider policy.
+func (p Policy) over(wider Policy) Policy {
+	return Policy{
+		Connect: cmp.Or(p.Connect, wider.Connect), PerTry: cmp.Or(p.PerTry, wider.PerTry),
+		Idle: cmp.Or(p.Idle, wider.Idle), Total: cmp.Or(p.Total, wider.Total),
+		Attempts: cmp.Or(p.Attempts, wider.Attempts), Budget: cmp.Or(p.Budget, wider.Budget),
+		RetryAll: p.RetryAll || wider.RetryAll,
+	}
+}
+
+// scope is the routes of one host, or of none.
+type scope struct {
+	exact    map[string][]*Route
+	prefixes map[string][]*Route // without a trailing slash; "" takes every path
+	longest  int
+}
+
+func newScope() *scope { return &scope{exact: map[string][]*Route{}, prefixes: map[string][]*Route{}} }
+
+// scopeOf finds the routes of a host: without its port, without a final dot, without case.
+func (t *Table) scopeOf(host []byte) *scope {
+	if len(host) == 0 {
+		return nil
+	}
+	if host[0] != '[' {
+		if i := bytes.IndexByte(host, ':'); i >= 0 {
+			host = host[:i]
+		}
+	} else if i := bytes.IndexByte(host, ']'); i >= 0 {
+		host = host[:i+1]
+	}
+	host = bytes.TrimSuffix(host, dot)
+	var room [256]byte
+	if len(host) > len(room) {
+		return nil
+	}
+	return t.hosts[string(lowered(room[:0], host))]
+}
+
+var dot = []byte(".")
+
+// matchScope takes an exact path before a prefix, and a longer prefix before a shorter one.
+func (t *Table) matchScope(s *scope, r *exchange.Request, slashed *bool) (Match, bool) {
+	if route := first(s.exact[string(r.Path)], r, slashed); route != nil {
+		return route.match(r), true
+	}
+	if len(s.prefixes) == 0 {
+		return Match{}, false
+	}
+	// Every place where a segment ends is where a prefix may.
+	for end := min(len(r.Path), s.longest); ; {
+		if end == len(r.Path) || r.Path[end] == '/' {
+			if route := first(s.prefixes[string(r.Path[:end])], r, slashed); route != nil {
+				return route.match(r), true
+			}
+		}
+		if end == 0 {
+			return Match{}, false
+		}
+		end = max(bytes.LastIndexByte(r.Path[:end], '/'), 0)
+	}
+}
+
+// first returns the first route that takes the method.
+func first(routes []*Route, r *exchange.Request, slashed *bool) *Route {
+	for _, route := range routes {
+		if len(route.methods) > 0 && !slices.Contains(route.methods, string(r.Method)) {
+			continue
+		}
+		if r.EncodedSlash && !route.slashes {
+			*slashed = true
+			continue
+		}
+		return route
+	}
+	return nil
+}
+
+func (route *Route) match(r *exchange.Request) Match {
+	m := Match{Upstream: route.upstream, Route: route, Front: route.front, Path: r.Path}
+	if route.strip > 0 {
+		m.Prefix, m.Path = r.Path[:route.strip], r.Path[route.strip:]
+	}
+	if len(m.Path) == 0 && m.Front == "" || len(m.Path) > 0 && m.Path[0] != '/' && m.Front == "" {
+		m.Front = "/"
+	}
+	return m
+}
+
+// builder puts a table together.
+type builder struct {
+	t    *Table
+	prev *Table
+	set  *Set
+	open func(addr string) upstream.Connections
+	spec map[string]*ServiceSpec // by mesh.ServiceKey
+}
+
+// services makes an upstream of every registered and every configured service, and of every one that a
+// route names.
+func (b *builder) services(snap *mesh.Snapshot) {
+	b.spec = map[string]*ServiceSpec{}
+	for i := range b.set.Services {
+		b.spec[mesh.ServiceKey(b.set.Services[i].Name)] = &b.set.Services[i]
+	}
+	for key, instances := range snap.Services {
+		if !reserved(key) {
+			b.service(key, instances[0].Service, instances)
+		}
+	}
+	for key, spec := range b.spec {
+		if b.t.upstreams[key] == nil {
+			b.service(key, spec.Name, nil)
+		}
+	}
+	for i := range b.set.Routes {
+		if key := mesh.ServiceKey(b.set.Routes[i].Service); b.t.upstreams[key] == nil {
+			b.service(key, b.set.Routes[i].Service, nil)
+		}
+	}
+}
+
+func (b *builder) service(key, name string, instances []*mesh.Instance) {
+	src := upstream.Source{Service: name, Instances: instances}
+	if spec := b.spec[key]; spec != nil {
+		src.Endpoints, src.Strategy = spec.Endpoints, spec.Strategy
+	}
+	var before *upstream.Upstream
+	if b.prev != nil {
+		before = b.prev.upstreams[key]
+	}
+	b.t.upstreams[key] = upstream.Build(before, src, b.open)
+}
+
+func (b *builder) routes() {
+	defaults := b.set.Defaults.over(DefaultPolicy())
+	b.t.prefixed = Route{Policy: defaults, Host: HostUpstream, slashes: true}
+	b.t.tuned = map[*upstream.Upstream]*Route{}
+	for key, spec := range b.spec {
+		if spec.Policy != (Policy{}) {
+			b.t.tuned[b.t.upstreams[key]] = &Route{Policy: spec.Policy.over(defaults), Host: HostUpstream, slashes: true}
+		}
+	}
+	specs := b.t.Ordered()
+	for i := range specs {
+		b.route(&specs[i], defaults)
+	}
+}
+
+func (b *builder) route(spec *Spec, defaults Policy) {
+	key := mesh.ServiceKey(spec.Service)
+	policy := defaults
+	if s := b.spec[key]; s != nil {
+		policy = s.Policy.over(policy)
+	}
+	route := &Route{
+		Name: spec.Name, Policy: spec.Policy.over(policy), Host: cmp.Or(spec.Host, HostKeep),
+		upstream: b.t.upstreams[key], methods: spec.Methods, slashes: spec.KeepEncodedSlash,
+	}
+	switch {
+	case spec.ReplacePrefix != "":
+		route.strip, route.front = len(trimSlash(spec.Prefix)), trimSlash(spec.ReplacePrefix)
+	case spec.StripPrefix != "":
+		route.strip = len(trimSlash(spec.StripPrefix))
+	}
+	if len(spec.Hosts) == 0 {
+		b.t.any.add(spec, route)
+	}
+	for _, host := range spec.Hosts {
+		s := b.t.hosts[host]
+		if s == nil {
+			s = newScope()
+			b.t.hosts[host] = s
+		}
+		s.add(spec, route)
+	}
+}
+
+func (s *scope) add(spec *Spec, route *Route) {
+	if spec.Exact != "" {
+		s.exact[spec.Exact] = append(s.exact[spec.Exact], route)
+		return
+	}
+	prefix := trimSlash(spec.Prefix)
+	s.prefixes[prefix] = append(s.prefixes[prefix], route)
+	s.longest = max(s.longest, len(prefix))
+}
+
+// trimSlash takes a trailing slash off: a prefix means the same with and without.
+func trimSlash(p string) string {
+	if len(p) > 0 && p[len(p)-1] == '/' {
+		return p[:len(p)-1]
+	}
+	return p
+}
+
+// compare orders routes by precedence, whatever the order of the file: with a host before without, an
+// exact path before a prefix, a longer prefix before a shorter one, with methods before without, then
+// by name.
+func compare(a, b Spec) int {
+	rank := func(yes bool) int {
+		if yes {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(
+		cmp.Compare(rank(len(a.Hosts) > 0), rank(len(b.Hosts) > 0)),
+		cmp.Compare(rank(a.Exact != ""), rank(b.Exact != "")),
+		cmp.Compare(len(b.Prefix), len(a.Prefix)),
+		cmp.Compare(rank(len(a.Methods) > 0), rank(len(b.Methods) > 0)),
+		cmp.Compare(a.Name, b.Name),
+	)
+}
+
+// Ordered returns the routes in the order in which they are tried.
+func (t *Table) Ordered() []Spec {
+	specs := slices.Clone(t.set.Routes)
+	slices.SortStableFunc(specs, compare)
+	return specs
+}

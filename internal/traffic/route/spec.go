@@ -1,0 +1,101 @@
+package route
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Origin is where an object was written: it is named when the object is refused.
+type Origin struct {
+	// File is the path as the operator gave it; for objects from elsewhere a word such as "apply".
+	File string
+	// Line and Column count from 1; zero where there are none.
+	Line, Column int
+}
+
+// String returns file:line:column, as far as they are known.
+func (o Origin) String() string {
+	if o.Line == 0 {
+		return o.File
+	}
+	return fmt.Sprintf("%s:%d:%d", o.File, o.Line, o.Column)
+}
+
+// Spec is one configured route as its owner wrote it. A zero field means that nothing was said.
+type Spec struct {
+	// Name is unique among all routes.
+	Name   string
+	Origin Origin
+	// Hosts that the route takes, lower-case names without a port; none takes every host.
+	Hosts []string
+	// Exact and Prefix are canonical paths, and exclude each other; a prefix matches whole segments.
+	// Without either the route takes every path.
+	Exact, Prefix string
+	// Methods that the route takes, upper-case; none takes all.
+	Methods []string
+	// StripPrefix is taken off the front of the path, ReplacePrefix put there instead of Prefix.
+	StripPrefix   string
+	ReplacePrefix string
+	// Service that answers: a key of the registry or of the configured services.
+	Service string
+	// Host is what the endpoint is told: HostKeep (the default of configured routes), HostUpstream, or a
+	// name.
+	Host string
+	// KeepEncodedSlash lets %2F pass.
+	KeepEncodedSlash bool
+	// Policy overrides the defaults where its fields are not zero.
+	Policy Policy
+}
+
+// What Spec.Host may say besides a name.
+const (
+	// HostKeep passes the client's own Host.
+	HostKeep = "keep"
+	// HostUpstream says the address of the endpoint.
+	HostUpstream = "upstream"
+)
+
+// ServiceSpec is what is configured of a service.
+type ServiceSpec struct {
+	Name   string
+	Origin Origin
+	// Strategy is a word that balance.ParseStrategy reads; empty for what the metadata says.
+	Strategy string
+	// Endpoints are host:port outside the registry; none means the registry's instances.
+	Endpoints []string
+	// Policy overrides the defaults where its fields are not zero.
+	Policy Policy
+}
+
+// Policy bounds attempts. Zero fields are taken from the next wider one: route, service, defaults.
+type Policy struct {
+	// Connect bounds the dial, PerTry the wait for the head of an answer, Idle the time that a body may
+	// make no progress, Total the whole exchange until the answer begins.
+	Connect, PerTry, Idle, Total time.Duration
+	// Attempts at endpoints for one request, the first among them; 1 means no retry.
+	Attempts int
+	// Budget is the share of requests that may be retried, as 0.2; negative for none.
+	Budget float64
+	// RetryAll retries methods that are not idempotent too.
+	RetryAll bool
+}
+
+// Set is everything that is configured about routing, whole and valid one by one.
+type Set struct {
+	Defaults Policy
+	Services []ServiceSpec
+	Routes   []Spec
+	// TrustedProxies are the networks whose forwarding fields count.
+	TrustedProxies []netip.Prefix
+	// Quarantined are the objects that were refused, each with its place and reason.
+	Quarantined []Refusal
+}
+
+// Refusal is an object that is not in force.
+type Refusal struct {
+	Kind   string // "route" or "service"
+	Name   string
+	Origin Origin
+	Reason string
+}

@@ -1,0 +1,4 @@
+package familyapi
+
+// ParseTimeSpan is parseTimeSpan.
+var ParseTimeSpan = parseTimeSpan

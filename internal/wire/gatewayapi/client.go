@@ -1,0 +1,105 @@
+package gatewayapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/wire/httpapi"
+	"github.com/toska-mesh/toska-mesh/mesh"
+)
+
+const (
+	// callTimeout bounds a call whose caller gave no deadline.
+	callTimeout = 10 * time.Second
+	// maxAnswer bounds what a node may send: all routes at most.
+	maxAnswer = 64 << 20
+)
+
+// Client is the mesh.Routing contract of a node reached over its control port. Errors have the kind, code
+// and fields that the node gave; a node that does not answer is mesh.ErrUnavailable.
+type Client struct {
+	control string
+	http    *http.Client
+}
+
+var _ mesh.Routing = (*Client)(nil)
+
+// NewClient returns a client for the node whose control port is at control (host:port), with a token
+// unless that is empty. It connects when it is first used. The caller closes it.
+func NewClient(control, token string) *Client {
+	return &Client{control: control, http: httpapi.NewClient(token)}
+}
+
+// Close closes the client's connection.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Routes implements mesh.Routing.
+func (c *Client) Routes(ctx context.Context) ([]mesh.RouteStatus, error) {
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+	}
+	op := "ask for the routes at " + c.control
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.control+routesPath, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, unavailable(op, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, unavailable(op, err)
+	case len(body) > maxAnswer:
+		return nil, fmt.Errorf("%s: %w: the answer has more than %d bytes", op, mesh.ErrTooLarge, maxAnswer)
+	case resp.StatusCode != http.StatusOK:
+		return nil, refused(op, resp.StatusCode, body)
+	}
+	var answer restRoutes
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil, fmt.Errorf("%s: the answer is none of ours: %w", op, err)
+	}
+	return fromREST(answer), nil
+}
+
+// unavailable is a node that did not answer. The end of the caller's own context stays recognisable.
+func unavailable(op string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return &mesh.Error{Kind: mesh.ErrUnavailable, Code: mesh.CodeUnavailable, Detail: op + ": " + err.Error(), Cause: err}
+}
+
+// kinds are the inverse of what httpapi answers for each kind.
+var kinds = map[int]error{
+	http.StatusUnprocessableEntity:   mesh.ErrInvalid,
+	http.StatusRequestEntityTooLarge: mesh.ErrTooLarge,
+	http.StatusNotFound:              mesh.ErrNotFound,
+	http.StatusConflict:              mesh.ErrConflict,
+	http.StatusUnauthorized:          mesh.ErrUnauthenticated,
+	http.StatusForbidden:             mesh.ErrForbidden,
+	http.StatusServiceUnavailable:    mesh.ErrUnavailable,
+}
+
+// refused turns a problem document into the error that it was made of.
+func refused(op string, status int, body []byte) error {
+	var p httpapi.Problem
+	if err := json.Unmarshal(body, &p); err != nil || p.Code == "" {
+		return fmt.Errorf("%s: the answer is %d %s and none of ours", op, status, strings.ToLower(http.StatusText(status)))
+	}
+	e := &mesh.Error{Kind: kinds[status], Code: p.Code, Detail: p.Detail}
+	for _, f := range p.Errors {
+		e.Fields = append(e.Fields, mesh.FieldError(f))
+	}
+	return e
+}
