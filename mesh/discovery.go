@@ -57,7 +57,8 @@ type Session interface {
 	// Done is closed when the session has ended for any reason but Close.
 	Done() <-chan struct{}
 	// Err tells why Done is closed: ErrStale when a newer incarnation took over, ErrNotFound when the
-	// instance was deregistered, ErrUnavailable when the node stops or the connection broke.
+	// instance was deregistered, ErrUnavailable when the node stops, the connection broke or the lease
+	// lapsed: the session may then be opened again.
 	Err() error
 	// Close lets go of the session without deregistering. lost says that the instance's connection
 	// broke: the instance is failing after SessionGrace. Otherwise a fresh lease runs.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -79,8 +80,11 @@ func (a *App) addRegistry(st *mesh.Status) {
 			"the stored record %s is damaged (%s); it is kept and not served; let the instance register again, or deregister it",
 			d.Key, d.Reason)})
 	}
-	if engine := a.store.engine.Load(); engine != nil && engine.Failed() != nil {
-		err := engine.Failed()
+	engine := a.store.engine.Load()
+	if engine == nil {
+		return
+	}
+	if err := cmp.Or(engine.Failed(), engine.Refusing()); err != nil {
 		st.Alarms = append(st.Alarms, mesh.Alarm{Code: mesh.CodeOf(err), Detail: err.Error()})
 	}
 }
