@@ -81,6 +81,12 @@ func NewConn(srv *Server, conn net.Conn) *Conn {
 // makes the exchange under way the last one.
 func (c *Conn) Serve(ctx context.Context, draining func() bool) {
 	defer c.close()
+	defer func() {
+		// A fault of ours outside the handler ends this connection, and nothing else.
+		if v := recover(); v != nil {
+			c.srv.Log.Error("panic on a connection", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
 	c.draining = draining
 	for c.serveOne(ctx) {
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,13 @@ type upload struct {
 
 func (u *upload) run() {
 	defer u.done.Done()
+	defer func() {
+		// A fault of ours ends this exchange, and nothing else.
+		if v := recover(); v != nil {
+			u.fault = fmt.Errorf("panic in an upload: %v", v)
+			u.link.Interrupt()
+		}
+	}()
 	defer func() { u.ended.CompareAndSwap(0, int64(max(time.Since(u.began), 1))) }()
 	for {
 		p, err := u.body.Next()
