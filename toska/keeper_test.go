@@ -113,6 +113,44 @@ func TestKeeperKeepsTryingWithGrowingPauses(t *testing.T) {
 	})
 }
 
+func TestKeeperOutlivesALostRegistry(t *testing.T) {
+	t.Run("N-19 it tries for a day, says so and registers again", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var logged strings.Builder // read once the keeper sleeps
+			d := &discovery{}
+			k := toska.NewKeeper(d, mesh.Registration{Service: "web"}, slog.New(slog.NewTextHandler(&logged, nil)))
+			ctx, cancel := context.WithCancel(t.Context())
+			result := make(chan error, 1)
+			go func() { result <- k.Run(ctx) }()
+			<-k.Registered()
+			d.refuse(mesh.ErrUnavailable)
+			d.forget()
+			d.current().end(mesh.ErrUnavailable)
+			time.Sleep(24 * time.Hour)
+			synctest.Wait()
+			if n := d.attempts(); n < 24*60*60/6 {
+				t.Errorf("%d attempts in a day, want one every 5 s", n)
+			}
+			if n := strings.Count(logged.String(), "level=ERROR"); n < 24*60*9/10 || n > 24*60 {
+				t.Errorf("%d lines of the log say so, want about one a minute", n)
+			}
+			d.refuse(nil)
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if inst, _ := k.Instance(); inst.Incarnation != 2 {
+				t.Errorf("incarnation = %d, want 2: registered anew within 5 s", inst.Incarnation)
+			}
+			if !strings.Contains(logged.String(), "the mesh answers again") {
+				t.Error("the log does not say that it is over")
+			}
+			cancel()
+			if err := <-result; err != nil {
+				t.Errorf("Run = %v, want nil", err)
+			}
+		})
+	})
+}
+
 func TestKeeperGivesUpOnACallThatNeverAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &discovery{hang: true}

@@ -53,6 +53,8 @@ type Config struct {
 	Spans otel.Config
 	// Getenv reads the environment.
 	Getenv func(string) string
+	// Demo runs a few made-up services in this process, and requests to them.
+	Demo bool
 	// RoutePrefix is where services are found; default /api/.
 	RoutePrefix string
 	// Version of this program.
@@ -92,6 +94,9 @@ func (c *Config) Validate() error {
 	}
 	if c.runs(RoleGateway) && !c.runs(RoleDiscovery) {
 		bad("roles", "the gateway needs discovery, which does not run here, and nodes cannot talk to each other yet; add discovery")
+	}
+	if c.Demo && !(c.runs(RoleDiscovery) && c.runs(RoleGateway)) {
+		bad("demo", "needs the roles discovery and gateway; leave out --demo, or --roles")
 	}
 	if _, err := route.NormalPrefix(c.RoutePrefix); err != nil {
 		bad("route-prefix", err.Error())

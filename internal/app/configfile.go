@@ -1,11 +1,16 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/backend/otel"
@@ -20,22 +25,70 @@ const CodeConfig = "TOSKA-CONFIG-INVALID"
 // configPoll is how often the configuration file is looked at.
 const configPoll = time.Second
 
+// mostTold is how many quarantined objects are told of one by one in the log and in the alarms.
+const mostTold = 20
+
+// ReadConfigFile returns what is in a configuration file. Of one that is too large to be taken it returns
+// no more than shows that. What is no file, and might never end, is refused.
+func ReadConfigFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	if what := notAFile(info.Mode()); what != "" {
+		return nil, fmt.Errorf("read the configuration: %s is %s; name a plain file", path, what)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(io.LimitReader(f, routefile.MaxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return data, nil
+}
+
+// notAFile says what is there instead of a plain file, nothing if it is one.
+func notAFile(m fs.FileMode) string {
+	switch {
+	case m.IsRegular():
+		return ""
+	case m.IsDir():
+		return "a directory"
+	case m&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case m&fs.ModeSocket != 0:
+		return "a socket"
+	case m&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "no plain file"
+}
+
 // ReadConfig reads a configuration file. The problems are those of single objects, which are quarantined;
 // an error is a file that cannot be taken at all.
 func ReadConfig(path string) (*routefile.File, routefile.Problems, error) {
-	data, err := os.ReadFile(path)
+	data, err := ReadConfigFile(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the configuration: %w", err)
+		return nil, nil, err
 	}
 	f, problems := routefile.Parse(path, data)
 	if err := problems.Err(); err != nil {
 		return nil, problems, err
 	}
-	if f.Compat != "" {
-		return nil, problems, &mesh.Error{Kind: mesh.ErrInvalid, Code: CodeConfig,
-			Detail: path + ": compat: " + f.Compat + " is not honoured by this version, and would close or open what its settings say; set those one by one"}
-	}
 	return f, problems, nil
+}
+
+// tellProblems logs the first objects that are quarantined, and how many more there are.
+func tellProblems(log *slog.Logger, path string, problems routefile.Problems) {
+	for _, p := range problems[:min(len(problems), mostTold)] {
+		log.Warn("object quarantined", "problem", p.String())
+	}
+	if more := len(problems) - mostTold; more > 0 {
+		log.Warn("more objects quarantined", "problems", more, "all", "toska config check "+path)
+	}
 }
 
 // UseFile takes over what a configuration file says and what neither a flag nor the environment did:
@@ -45,9 +98,7 @@ func (c *Config) UseFile(path string, given func(flag string) bool) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range problems {
-		c.Log.Warn("object quarantined", "problem", p.String())
-	}
+	tellProblems(c.Log, path, problems)
 	def := DefaultConfig()
 	take := func(flag, value, untouched string, to *string) {
 		if value != "" && !given(flag) && *to == untouched {
@@ -65,16 +116,15 @@ func (c *Config) UseFile(path string, given func(flag string) bool) error {
 	return nil
 }
 
-// setOf is what is configured about routing; what the environment says holds where the file is silent.
+// setOf is what is configured about routing. What the environment says wins over the file's defaults, and
+// not over what the file says of a route or a service.
 func (a *App) setOf(f *routefile.File) *route.Set {
 	set := route.Set{}
 	if f != nil {
 		set = f.Set
 		set.TrustedProxies = f.TrustedProxies
 	}
-	if set.Defaults.Attempts == 0 {
-		set.Defaults.Attempts = a.cfg.Attempts
-	}
+	set.Defaults.Attempts = cmp.Or(a.cfg.Attempts, set.Defaults.Attempts)
 	return &set
 }
 
@@ -122,29 +172,73 @@ func (a *App) reload() {
 	log := a.log("configuration")
 	f, problems, err := ReadConfig(a.cfg.ConfigFile)
 	if err != nil {
-		detail := err.Error()
+		detail := err.Error() + "; the last good configuration stays in force"
 		a.configAlarm.Store(&detail)
 		log.Error("configuration is not taken, the last good one stays in force", "file", a.cfg.ConfigFile, "error", err)
 		return
 	}
-	a.configAlarm.Store(nil)
-	for _, p := range problems {
-		log.Warn("object quarantined", "problem", p.String())
-	}
+	a.configAlarm.Store(a.awaitsStart(log, f))
+	tellProblems(log, a.cfg.ConfigFile, problems)
 	a.gateway.Configure(a.setOf(f))
 	log.Info("configuration in force", "file", a.cfg.ConfigFile, "routes", len(f.Set.Routes),
 		"services", len(f.Set.Services), "quarantined", len(f.Set.Quarantined))
 }
 
+// awaitsStart tells of what the file says now and a node reads at its start only. It returns the detail of
+// an alarm, nil if there is nothing to tell.
+func (a *App) awaitsStart(log *slog.Logger, f *routefile.File) *string {
+	keys := a.cfg.startKeys(f)
+	if len(keys) == 0 {
+		return nil
+	}
+	list := strings.Join(keys, ", ")
+	log.Warn("configuration takes effect at the next start", "file", a.cfg.ConfigFile, "keys", list)
+	return new(a.cfg.ConfigFile + ": takes effect at the next start: " + list)
+}
+
+// startKeys returns the keys that are read at the start only and whose values in f are others than those
+// that the node started with. Where a flag or the environment has the say, the file changes nothing.
+func (c *Config) startKeys(f *routefile.File) []string {
+	was, def := c.File, DefaultConfig()
+	if was == nil {
+		was = &routefile.File{OTLP: f.OTLP}
+	}
+	var keys []string
+	differs := func(key string, yes bool) {
+		if yes {
+			keys = append(keys, key)
+		}
+	}
+	moved := func(before, now, inForce, untouched string) bool {
+		return before != now && inForce == cmp.Or(before, untouched)
+	}
+	gateway := routefile.GatewayListener
+	differs("listeners.gateway.address", moved(was.Listeners[gateway].Address.HostPort, f.Listeners[gateway].Address.HostPort,
+		c.ListenGateway, def.ListenGateway))
+	differs("control.address", moved(was.Control.HostPort, f.Control.HostPort, c.ListenControl, def.ListenControl))
+	differs("discovery.address", moved(was.Discovery.Address.HostPort, f.Discovery.Address.HostPort, c.ListenDiscovery, def.ListenDiscovery))
+	differs("discovery.anonymous", was.Discovery.Anonymous != f.Discovery.Anonymous)
+	differs("limits", was.Limits != f.Limits)
+	otlp, otlpWas := f.OTLP, was.OTLP
+	otlp.Origin, otlpWas.Origin = route.Origin{}, route.Origin{}
+	differs("otlp", otlp != otlpWas)
+	return keys
+}
+
 // addConfig tells of what of the configuration is not in force.
 func (a *App) addConfig(st *mesh.Status) {
+	alarm := func(detail string) {
+		st.Alarms = append(st.Alarms, mesh.Alarm{Code: CodeConfig, Detail: detail})
+	}
 	if detail := a.configAlarm.Load(); detail != nil {
-		st.Alarms = append(st.Alarms, mesh.Alarm{Code: CodeConfig, Detail: *detail + "; the last good configuration stays in force"})
+		alarm(*detail)
 	}
 	_, refused := a.gateway.Routes()
-	for _, r := range refused {
-		st.Alarms = append(st.Alarms, mesh.Alarm{Code: CodeConfig,
-			Detail: fmt.Sprintf("%s: %s %q is quarantined: %s", r.Origin, r.Kind, r.Name, r.Reason)})
+	for _, r := range refused[:min(len(refused), mostTold)] {
+		alarm(fmt.Sprintf("%s: %s %q is quarantined: %s", r.Origin, r.Kind, r.Name, r.Reason))
+	}
+	if more := len(refused) - mostTold; more > 0 {
+		alarm(fmt.Sprintf("and %d more objects are quarantined; toska config check %s tells of all", more, a.cfg.ConfigFile))
 	}
 }
 

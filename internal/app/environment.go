@@ -279,6 +279,7 @@ const (
 	noTLS      = "there is no TLS in this version"
 	noGrains   = "there are no grains in this version"
 	noKV       = "there is no key-value store in this version"
+	noTracing  = "spans go by OTLP to where `otlp` in the configuration file or OTEL_EXPORTER_OTLP_ENDPOINT says"
 	noSQL      = "there is no SQL database in this version"
 	ofServices = "is a setting of a service, which its SDK reads; it says nothing to a node"
 	ofCompose  = "is the port of a container beside this one; it says nothing to a node"
@@ -335,7 +336,7 @@ var envTable = []envRow{
 	{name: "HEALTHMONITOR_*", parts: []string{"PORT", "PROBE_INTERVAL_SECONDS", "HTTP_TIMEOUT_SECONDS", "TCP_TIMEOUT_SECONDS",
 		"FAILURE_THRESHOLD"}, effect: EnvNamed, does: noProbes},
 	{name: "HealthMonitor__*", parts: []string{"ProbeIntervalSeconds", "HttpTimeoutSeconds", "TcpTimeoutSeconds", "FailureThreshold",
-		"RecoveryThreshold"}, effect: EnvNamed, does: noProbes},
+		"RecoveryThreshold", "HttpHeaders__0"}, effect: EnvNamed, does: noProbes},
 	{name: "HealthCheck__IntervalSeconds", effect: EnvNamed, does: noProbes},
 	{name: "DASHBOARD_*_URL", parts: []string{"PROMETHEUS", "TRACING", "DISCOVERY", "HEALTHMONITOR", "GATEWAY_BASE", "OBSERVABILITY_BASE"},
 		effect: EnvNamed, does: "the node answers for the dashboard itself, as far as it can"},
@@ -348,7 +349,7 @@ var envTable = []envRow{
 	{name: "ConnectionStrings__*", parts: []string{"DefaultConnection", "OrleansStorage"}, effect: EnvNamed, does: noSQL},
 	{name: "Orleans__*", parts: []string{"ClusterId", "ServiceId", "SiloPort", "GatewayPort", "ClusterProvider", "ClusteringMode",
 		"ConsulAddress", "ConsulToken", "DatabaseConnectionString", "DatabaseInvariant", "AzureStorageConnectionString",
-		"RedisStorageConnectionString", "RedisStorageDatabase", "EnableDashboard", "DashboardPort", "AdvertisedIPAddress"},
+		"RedisStorageConnectionString", "RedisStorageDatabase", "RedisStorageKeyPrefix", "EnableDashboard", "DashboardPort", "AdvertisedIPAddress"},
 		effect: EnvNamed, does: noGrains},
 
 	{name: "ASPNETCORE_*", parts: []string{"URLS", "ENVIRONMENT"}, effect: EnvNamed,
@@ -360,7 +361,12 @@ var envTable = []envRow{
 		"Routing__HealthCheckEndpoint", "Routing__Strategy", "Routing__Weight"}, effect: EnvNamed, does: ofServices},
 	{name: "Mesh__ServiceDiscovery__Grpc__*", parts: []string{"Address", "AllowInsecureTransport", "ClientCertificatePath",
 		"ClientCertificatePassword"}, effect: EnvNamed, does: ofServices},
-	{name: "Mesh__Identity__ServiceName", effect: EnvNamed, does: ofServices},
+	{name: "Mesh__*", parts: []string{"Identity__ServiceName", "Identity__Roles__0", "ServiceName"}, effect: EnvNamed, does: ofServices},
+	{name: "Mesh__Telemetry__*", parts: []string{"EnableConsoleTraceExporter", "TracingIngest__Enabled", "TracingIngest__Endpoint",
+		"TracingIngest__Collector", "TracingIngest__UseMeshServiceAuth", "TracingIngest__ExportTimeoutSeconds", "TracingIngest__BatchSize",
+		"TracingIngest__QueueSize", "TracingIngest__ExportDelayMs"}, effect: EnvNamed, does: noTracing},
+	{name: "Tracing__*", parts: []string{"SamplingRatio", "EnableConsoleExporter", "Jaeger__Enabled", "Jaeger__Host", "Jaeger__Port",
+		"Zipkin__Enabled", "Zipkin__Endpoint"}, effect: EnvNamed, does: noTracing},
 	{name: "*_PORT", parts: []string{"POSTGRES", "REDIS", "CONSUL_HTTP", "CONSUL_DNS", "PROMETHEUS", "GRAFANA", "RABBITMQ", "RABBITMQ_UI"},
 		effect: EnvNamed, does: ofCompose},
 }

@@ -25,7 +25,7 @@ import (
 const stopGrace = 5 * time.Second
 
 // units is the table of what runs here: each part with what it needs and wants. The gateway only wants
-// discovery, and nothing wants the gateway: it drains first.
+// discovery, and nothing but the demo needs the gateway: it drains first.
 func (a *App) units() ([]lifecycle.Unit, error) {
 	var units []lifecycle.Unit
 	add := func(u lifecycle.Unit) {
@@ -69,6 +69,13 @@ func (a *App) units() ([]lifecycle.Unit, error) {
 			gatewayWants = append(gatewayWants, "configuration")
 		}
 		add(lifecycle.Unit{Name: RoleGateway, Wants: gatewayWants, Run: role.Run})
+	}
+	if a.cfg.Demo {
+		d, err := a.newDemo()
+		if err != nil {
+			return nil, err
+		}
+		add(lifecycle.Unit{Name: unitDemo, Needs: []string{RoleDiscovery, RoleGateway}, Run: d.Run})
 	}
 	return units, nil
 }

@@ -4,13 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/toska-mesh/toska-mesh/internal/app"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/routefile"
 )
 
@@ -56,7 +55,7 @@ func (e *Env) checkConfig(names []string, asJSON bool) error {
 	wrong := 0
 	out := configJSON{Files: []configFileJSON{}}
 	for _, name := range names {
-		data, err := readConfig(name)
+		data, err := app.ReadConfigFile(name)
 		if err != nil {
 			unreadable = errors.Join(unreadable, err)
 			continue
@@ -92,20 +91,6 @@ func (e *Env) checkConfig(names []string, asJSON bool) error {
 			"check the configuration: %w in %d of %s", errMistakes, wrong, count(len(names), "file"))
 	}
 	return nil
-}
-
-// readConfig reads no more than is needed to know that it is too much.
-func readConfig(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, routefile.MaxBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
-	}
-	return data, nil
 }
 
 // verdictOn says what a node would make of a file.

@@ -82,12 +82,22 @@ func (e *Env) printRouteTable(routes []mesh.RouteStatus) {
 			cell{text: r.Service}, state, cell{text: r.Origin})
 	}
 	t.print(e.Stdout, e.colours())
+	told := 0
 	for _, r := range routes {
-		if r.Reason != "" {
+		if r.Reason == "" {
+			continue
+		}
+		if told++; told <= mostReasons {
 			say(e.Stdout, "\nroute %s is %s: %s", printable(r.Name), printable(r.State), printable(r.Reason))
 		}
 	}
+	if more := told - mostReasons; more > 0 {
+		say(e.Stdout, "\nand %s more: \"toska config check FILE\" tells the reason of each", count(more, "quarantined route"))
+	}
 }
+
+// mostReasons is how many reasons are told below the table.
+const mostReasons = 10
 
 // orAny shortens a list so that it fits into a table.
 func orAny(words []string) string {

@@ -162,3 +162,27 @@ func (w *world) onTerminal(t *testing.T, input string, args ...string) (string, 
 	p.close()
 	return strings.ReplaceAll(p.said.String(), "\r\n", "\n"), code
 }
+
+func TestManyBadObjectsFitATerminal(t *testing.T) {
+	w := newWorld()
+	w.client.routes = append(w.client.routes, mesh.RouteStatus{Name: "good", Path: "/…", Service: "web", Origin: "mesh.yaml:2:5", State: mesh.RouteInForce})
+	for i := range 10_000 {
+		w.client.routes = append(w.client.routes, mesh.RouteStatus{Name: fmt.Sprintf("bad-%d", i), Origin: fmt.Sprintf("mesh.yaml:%d:5", i+3),
+			State: mesh.RouteQuarantined, Reason: "has no to, which every route needs"})
+	}
+	t.Run("U-9 routes tells the reasons of the first and counts the others", func(t *testing.T) {
+		out, code := w.onTerminal(t, "", "routes")
+		w.expect(t, code, 0)
+		if n := strings.Count(out, " is quarantined: "); n != 10 || !strings.Contains(out, "and 9990 quarantined routes more") {
+			t.Errorf("%d reasons, want 10; it ends with %q", n, out[max(0, len(out)-200):])
+		}
+	})
+	w.client.status.Alarms = make([]mesh.Alarm, 21)
+	t.Run("U-9 status tells of the first and counts the others", func(t *testing.T) {
+		out, code := w.onTerminal(t, "", "status")
+		w.expect(t, code, 0)
+		if n := strings.Count(out, "\n"); n > 40 || !strings.Contains(out, "and 16 alarms more") {
+			t.Errorf("%d lines, want one screen that counts the rest: %s", n, out)
+		}
+	})
+}

@@ -24,6 +24,7 @@ type upFlags struct {
 	logLevel, logFormat         string
 	readyFile, accessLog        string
 	config                      string
+	demo                        bool
 }
 
 func newUp(env *Env) *cobra.Command {
@@ -41,6 +42,7 @@ first SIGINT or SIGTERM stops it in order, a second one at once.
 Environment: TOSKA_DATA is the data directory. GATEWAY_PORT and DISCOVERY_PORT are ports on all
 addresses. GATEWAY_ROUTE_PREFIX is the path below which services are found (/api/). Flags win.`,
 		Example: `  toska up
+  toska up --demo
   toska up --data /var/lib/toska --listen-gateway :80 --log-format json
   toska up --listen-gateway 127.0.0.1:0 --listen-control 127.0.0.1:0 --listen-discovery 127.0.0.1:0 --ready-file ready.json`,
 		Args: cobra.NoArgs,
@@ -55,6 +57,7 @@ addresses. GATEWAY_ROUTE_PREFIX is the path below which services are found (/api
 	flags.StringVar(&f.logFormat, "log-format", "text", "how logs are written to standard error: text, json")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write once the node is ready: its addresses and tokens as JSON, for its owner alone")
 	flags.StringVar(&f.config, "config", "", "configuration file, read anew when it changes and on SIGHUP (default: mesh.yaml beside the data directory, if it is there)")
+	flags.BoolVar(&f.demo, "demo", false, "run a few small services in this process too, with a trickle of requests to them")
 	flags.StringVar(&f.accessLog, "access-log", def.AccessLog, "where the gateway logs each request as JSON: - for standard output, off, or a file")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := env.upConfig(cmd, f)
@@ -77,7 +80,7 @@ func (e *Env) upConfig(cmd *cobra.Command, f upFlags) (app.Config, error) {
 	cfg.ListenGateway, cfg.ListenControl, cfg.ListenDiscovery = f.gateway, f.control, f.discovery
 	cfg.ReadyFile, cfg.AccessLog = f.readyFile, f.accessLog
 	cfg.Version, cfg.Log, cfg.Stdout = version(), log, e.Stdout
-	cfg.Getenv = e.Getenv
+	cfg.Getenv, cfg.Demo = e.Getenv, f.demo
 	if err := e.fromEnvironment(&cfg, cmd.Flags().Changed); err != nil {
 		return cfg, err
 	}

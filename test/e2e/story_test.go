@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -31,18 +32,27 @@ type story struct {
 	node    *node.Node
 }
 
-func begin(t *testing.T, args ...string) *story {
+func begin(t *testing.T) *story {
 	t.Helper()
 	s := &story{t: t, dir: shortDir(t)}
+	s.bin = build(t, s.dir)
 	var err error
-	if s.bin, err = node.Build(t.Context(), s.dir); err != nil {
+	if s.service, err = node.BuildPackage(t.Context(), filepath.Join(s.dir, "bin"), "github.com/toska-mesh/toska-mesh/test/service"); err != nil {
 		t.Fatal(err)
 	}
-	if s.service, err = node.BuildPackage(t.Context(), s.dir, "github.com/toska-mesh/toska-mesh/test/service"); err != nil {
-		t.Fatal(err)
-	}
-	s.up(args...)
+	s.up()
 	return s
+}
+
+// build returns the binary under test. It is not put into dir itself, where a directory of its name is for
+// the pointers.
+func build(t *testing.T, dir string) string {
+	t.Helper()
+	bin, err := node.Build(t.Context(), filepath.Join(dir, "bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
 }
 
 // shortDir is a directory whose path is short enough for a socket in it.
@@ -92,9 +102,15 @@ func (s *story) join() *node.Process {
 // get returns status and body.
 func (s *story) get(path string) (int, string) {
 	s.t.Helper()
+	return s.ask(http.MethodGet, path)
+}
+
+// ask makes a request without a body and returns status and body of the answer.
+func (s *story) ask(method, path string) (int, string) {
+	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.node.Addresses["gateway"]+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+s.node.Addresses["gateway"]+path, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -85,10 +85,21 @@ func (p *Process) Kill() {
 // Done is closed when the program has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
+// Signal sends a signal. One that comes after the program's end is no error.
+func (p *Process) Signal(sig os.Signal) error {
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("send %v: %w", sig, err)
+	}
+	return nil
+}
+
 // Stop asks the program to end and waits; its error says how it ended.
-func (p *Process) Stop(within time.Duration) error {
-	if err := p.cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("stop: %w", err)
+func (p *Process) Stop(within time.Duration) error { return p.StopBy(os.Interrupt, within) }
+
+// StopBy is Stop with a signal of the caller's choice.
+func (p *Process) StopBy(sig os.Signal, within time.Duration) error {
+	if err := p.Signal(sig); err != nil {
+		return err
 	}
 	select {
 	case <-p.done:
@@ -110,17 +121,13 @@ type Node struct {
 // Up starts a node on free ports with its data in dir, and waits until it is ready. The user's pointer
 // lies in dir too, so that nodes of other tests are not seen. Further arguments go to the command.
 func Up(ctx context.Context, bin, dir string, log io.Writer, args ...string) (*Node, error) {
-	ready := filepath.Join(dir, "ready.json")
-	_ = os.Remove(ready) // of an earlier run
 	begin := time.Now()
-	p, err := Start(ctx, log, Env(dir), bin, append([]string{
-		"up", "--data", filepath.Join(dir, "data"), "--ready-file", ready,
-		"--listen-gateway", "127.0.0.1:0", "--listen-control", "127.0.0.1:0", "--listen-discovery", "127.0.0.1:0",
-	}, args...)...)
+	p, err := Launch(ctx, bin, dir, log, args...)
 	if err != nil {
 		return nil, err
 	}
 	n := &Node{Process: p}
+	ready := readyFile(dir)
 	for time.Since(begin) < 20*time.Second {
 		b, err := os.ReadFile(ready)
 		if err == nil && json.Unmarshal(b, &n.Pointer) == nil {
@@ -136,6 +143,19 @@ func Up(ctx context.Context, bin, dir string, log io.Writer, args ...string) (*N
 	p.Kill()
 	return nil, fmt.Errorf("the node was not ready within 20 s\n%s", p.Output())
 }
+
+// Launch starts a node as Up does and does not wait until it is ready. Of arguments that are given twice
+// the last wins: those of the caller.
+func Launch(ctx context.Context, bin, dir string, log io.Writer, args ...string) (*Process, error) {
+	ready := readyFile(dir)
+	_ = os.Remove(ready) // of an earlier run
+	return Start(ctx, log, Env(dir), bin, append([]string{
+		"up", "--data", filepath.Join(dir, "data"), "--ready-file", ready,
+		"--listen-gateway", "127.0.0.1:0", "--listen-control", "127.0.0.1:0", "--listen-discovery", "127.0.0.1:0",
+	}, args...)...)
+}
+
+func readyFile(dir string) string { return filepath.Join(dir, "ready.json") }
 
 // Env is the environment in which programs find the node whose directory is dir, and no other.
 func Env(dir string) []string {

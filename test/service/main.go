@@ -1,5 +1,8 @@
 // Command service is a small HTTP service for tests: it tells who it is, waits when asked to, and echoes
 // over an upgraded connection. It listens on the port in PORT, or on a free one that it prints.
+//
+// After /switch?status=503 it answers 503 to everything, after /switch?status=0 as before. /served tells
+// how many requests it has answered; those two paths are not counted, and always answer.
 package main
 
 import (
@@ -12,6 +15,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -42,7 +47,7 @@ func main() {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, os.Getpid(), r.Method, r.URL.Path)
 	})
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: switched(mux), ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
 	select {
@@ -55,6 +60,31 @@ func main() {
 	if err := srv.Shutdown(shutdown); err != nil {
 		log.Print(err)
 	}
+}
+
+// switched counts requests, and answers them itself while it is told to.
+func switched(next http.Handler) http.Handler {
+	var status, served atomic.Int64
+	mux := http.NewServeMux()
+	mux.HandleFunc("/switch", func(w http.ResponseWriter, r *http.Request) {
+		n, err := strconv.ParseInt(r.URL.Query().Get("status"), 10, 64)
+		if err != nil || n != 0 && (n < 200 || n > 599) {
+			http.Error(w, "status wants 0 or a status such as 503", http.StatusBadRequest)
+			return
+		}
+		status.Store(n)
+	})
+	mux.HandleFunc("/served", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, served.Load()) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		served.Add(1)
+		if n := status.Load(); n != 0 {
+			w.WriteHeader(int(n))
+			fmt.Fprintln(w, os.Getpid(), "answers", n)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	return mux
 }
 
 // echo answers the handshake and then sends back every byte.

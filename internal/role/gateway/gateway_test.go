@@ -349,16 +349,23 @@ func TestWhileDiscoveryIsAwayTheLastTableStays(t *testing.T) {
 	r.d.set(snapshot(1, web), nil)
 	r.waitReady()
 	watches := r.d.watches.Load()
-	r.d.set(nil, mesh.ErrUnavailable)
-	waitFor(t, "the gateway asks again", func() bool { return r.d.watches.Load() > watches+1 })
-	if status, body := r.get("/api/web/x"); status != 200 || body != "one/x" || !r.g.Ready() {
-		t.Errorf("without discovery a request got %d, %s; ready %v", status, body, r.g.Ready())
-	}
-	r.d.set(snapshot(2), nil)
-	r.waitRevision(2)
-	if status, _ := r.get("/api/web/x"); status != 404 {
-		t.Errorf("after discovery came back a service that is gone got %d", status)
-	}
+	t.Run("U-8 routes stay while the registry is gone", func(t *testing.T) {
+		r.d.set(nil, mesh.ErrUnavailable)
+		waitFor(t, "the gateway asks again", func() bool { return r.d.watches.Load() > watches+1 })
+		if status, body := r.get("/api/web/x"); status != 200 || body != "one/x" || !r.g.Ready() {
+			t.Errorf("without discovery a request got %d, %s; ready %v", status, body, r.g.Ready())
+		}
+	})
+	t.Run("U-8 what came and went meanwhile is known when it is back", func(t *testing.T) {
+		r.d.set(snapshot(2, newBackend(t, "two").instance("b", "Shop")), nil)
+		r.waitRevision(2)
+		if status, _ := r.get("/api/web/x"); status != 404 {
+			t.Errorf("a service that is gone got %d", status)
+		}
+		if status, body := r.get("/api/shop/x"); status != 200 || body != "two/x" {
+			t.Errorf("a new service got %d, %s", status, body)
+		}
+	})
 }
 
 func TestAGatewayRunsAgainWithTheTableItHad(t *testing.T) {

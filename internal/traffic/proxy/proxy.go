@@ -67,6 +67,11 @@ func (p *Proxy) Open(addr string) upstream.Connections { return http1.NewPool(ad
 func (p *Proxy) ServeExchange(ctx context.Context, x *exchange.Exchange) {
 	table := p.cfg.Table()
 	if table == nil {
+		if route.IsInternal(&x.Request) {
+			// A gateway that waits for its table is alive, and says by itself that it is not ready.
+			p.cfg.Internal.ServeExchange(ctx, x)
+			return
+		}
 		exchange.Problem(x, 503, CodeNotReady, "the gateway has no table yet")
 		return
 	}
@@ -137,6 +142,9 @@ type attempt struct {
 	failure  failure
 	outcome  upstream.Outcome
 	retries  int
+	// link and up are what is in use now; nil when it was given back.
+	link *http1.Link
+	up   *upload
 }
 
 // maxEndpoints bounds how many endpoints are tried when none can be connected to.
@@ -156,8 +164,7 @@ func (a *attempt) try(ctx context.Context) (over bool) {
 		a.x.Record.Attempts++
 		a.x.Record.Endpoint = a.endpoint.Addr
 		a.failure, a.outcome = failure{}, upstream.Neutral
-		over = a.run(ctx)
-		a.m.Upstream.Release(a.endpoint, a.outcome)
+		over = a.once(ctx)
 		if over || !a.failure.unsent && !a.failure.retry {
 			return over
 		}
@@ -175,6 +182,35 @@ func idempotent(method []byte) bool {
 		return true
 	}
 	return false
+}
+
+// once makes one attempt at a.endpoint and gives back what it took, even after a panic.
+func (a *attempt) once(ctx context.Context) (over bool) {
+	defer a.leave()
+	return a.run(ctx)
+}
+
+func (a *attempt) leave() {
+	if a.up != nil {
+		a.up.stop()
+		a.up = nil
+	}
+	a.drop()
+	a.m.Upstream.Release(a.endpoint, a.outcome)
+}
+
+// drop breaks the link in use.
+func (a *attempt) drop() {
+	if a.link != nil {
+		a.link.Close()
+		a.link = nil
+	}
+}
+
+// keep gives the link in use back to its pool.
+func (a *attempt) keep() {
+	a.link.Release()
+	a.link = nil
 }
 
 // run makes one attempt at a.endpoint.
@@ -200,7 +236,9 @@ func (a *attempt) run(ctx context.Context) (over bool) {
 // exchange sends the request and brings the answer. stale says that a kept connection had died under
 // a request that may be sent again.
 func (a *attempt) exchange(ctx context.Context, link *http1.Link) (over, stale bool) {
+	a.link = link
 	up, err := a.send(link)
+	a.up = up
 	var head *exchange.Head
 	if err == nil {
 		perTry := a.perTry()
@@ -215,9 +253,11 @@ func (a *attempt) exchange(ctx context.Context, link *http1.Link) (over, stale b
 	}
 	if err != nil {
 		unused := link.Used() && link.Silent()
-		link.Close()
+		a.drop()
 		if up != nil {
+			a.up = nil
 			up.stop()
+			up.rethrow()
 			if up.fault != nil {
 				return a.clientFault(up.fault), false
 			}
@@ -254,11 +294,13 @@ func (a *attempt) relay(ctx context.Context, link *http1.Link, head *exchange.He
 	err := a.copyAnswer(link, head)
 	whole := true
 	if up != nil {
+		a.up = nil
 		whole = up.settle()
+		up.rethrow()
 	}
 	switch {
 	case err == nil && whole:
-		link.Release()
+		a.keep()
 		return
 	case ctx.Err() != nil:
 		a.x.Record.Code = exchange.CodeShutdown
@@ -271,7 +313,7 @@ func (a *attempt) relay(ctx context.Context, link *http1.Link, head *exchange.He
 		a.outcome = upstream.Failed
 		a.x.Record.Code, a.x.Record.Reason = CodeCut, err.Error()
 	}
-	link.Close()
+	a.drop()
 }
 
 func (a *attempt) copyAnswer(link *http1.Link, head *exchange.Head) error {

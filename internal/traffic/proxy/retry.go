@@ -42,9 +42,9 @@ func (a *attempt) giveUp(link *http1.Link, head *exchange.Head, up *upload) bool
 	a.failure = failure{status: head.Status, code: CodeUnwell, detail: "the endpoint answers that it cannot serve", retry: true}
 	if _, whole := link.Body().Buffered(); whole {
 		link.Skip()
-		link.Release()
+		a.keep()
 	} else {
-		link.Close()
+		a.drop()
 	}
 	return true
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/toska-mesh/toska-mesh/internal/traffic/listen"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/proxy"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/routefile"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
@@ -43,6 +44,10 @@ type rigConfig struct {
 	timeouts http1.Timeouts
 	prefix   string
 	metadata map[string]string
+	// change is made to each instance.
+	change func(*mesh.Instance)
+	// file is a configuration file with routes.
+	file string
 	// dial opens the connections to endpoints; nil dials TCP.
 	dial func(ctx context.Context, addr string) (net.Conn, error)
 	wait time.Duration
@@ -52,12 +57,22 @@ type rigConfig struct {
 func (c *rigConfig) trusts(a netip.Addr) bool { return c.trusted && a.IsLoopback() }
 
 // set configures attempts as the tests want them: one, unless they are about retries.
-func (c *rigConfig) set() *route.Set {
+func (c *rigConfig) set(t testing.TB) *route.Set {
+	t.Helper()
+	set := &route.Set{}
+	if c.file != "" {
+		f, problems := routefile.Parse("mesh.yaml", []byte(c.file))
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		set = &f.Set
+	}
 	policy := c.policy
 	policy.PerTry = cmp.Or(policy.PerTry, c.perTry)
 	policy.Connect = cmp.Or(policy.Connect, 500*time.Millisecond)
 	policy.Attempts = cmp.Or(policy.Attempts, 1)
-	return &route.Set{Defaults: policy}
+	set.Defaults = policy
+	return set
 }
 
 func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
@@ -70,14 +85,16 @@ func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 	snap := &mesh.Snapshot{Revision: mesh.Revision{Epoch: 1, Number: 1}, Services: map[string][]*mesh.Instance{}}
 	for i, ep := range endpoints {
 		host, port := splitHostPort(t, ep)
-		snap.Services["svc"] = append(snap.Services["svc"], &mesh.Instance{
-			ID: fmt.Sprintf("svc-%d", i), Service: "Svc", Address: host, Port: port, Metadata: cfg.metadata,
-		})
+		in := &mesh.Instance{ID: fmt.Sprintf("svc-%d", i), Service: "Svc", Address: host, Port: port, Metadata: cfg.metadata}
+		if cfg.change != nil {
+			cfg.change(in)
+		}
+		snap.Services["svc"] = append(snap.Services["svc"], in)
 	}
 	if cfg.prefix == "" {
 		cfg.prefix = route.DefaultPrefix
 	}
-	r.table = route.Build(nil, route.Input{Prefix: cfg.prefix, Snapshot: snap, Set: cfg.set()}, p.Open)
+	r.table = route.Build(nil, route.Input{Prefix: cfg.prefix, Snapshot: snap, Set: cfg.set(t)}, p.Open)
 	if cfg.timeouts == (http1.Timeouts{}) {
 		cfg.timeouts = http1.DefaultTimeouts()
 	}

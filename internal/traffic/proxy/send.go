@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,16 +45,17 @@ type upload struct {
 	ended   atomic.Int64 // nanoseconds after began; 0 while it goes on, broken when the client spoiled it
 
 	// after done
-	fault error // the client's: malformed, too slow, gone
-	whole bool  // all was sent
+	fault    error // the client's: malformed, too slow, gone
+	whole    bool  // all was sent
+	panicked *panicked
 }
 
 func (u *upload) run() {
 	defer u.done.Done()
 	defer func() {
-		// A fault of ours ends this exchange, and nothing else.
 		if v := recover(); v != nil {
-			u.fault = fmt.Errorf("panic in an upload: %v", v)
+			u.panicked = newPanicked("an upload", v)
+			u.ended.Store(broken)
 			u.link.Interrupt()
 		}
 	}()
@@ -143,6 +143,13 @@ func (u *upload) settle() bool {
 func (u *upload) stop() {
 	u.interrupt()
 	u.done.Wait()
+}
+
+// rethrow goes on with a panic of the upload in the goroutine of the exchange, after stop or settle.
+func (u *upload) rethrow() {
+	if u.panicked != nil {
+		panic(u.panicked)
+	}
 }
 
 func (u *upload) interrupt() {

@@ -3,7 +3,9 @@ package route
 import (
 	"bytes"
 	"cmp"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
@@ -68,7 +70,21 @@ func (t *Table) scopeOf(host []byte) *scope {
 	if len(host) > len(room) {
 		return nil
 	}
-	return t.hosts[string(lowered(room[:0], host))]
+	name := lowered(room[:0], host)
+	if s := t.hosts[string(name)]; s != nil || len(name) == 0 || name[0] != '[' {
+		return s
+	}
+	return t.hosts[oneSpelling(name)]
+}
+
+// oneSpelling returns the spelling of an IPv6 address in brackets that routes are configured by; empty for
+// what is none.
+func oneSpelling(host []byte) string {
+	a, err := netip.ParseAddr(strings.Trim(string(host), "[]"))
+	if err != nil {
+		return ""
+	}
+	return "[" + a.String() + "]"
 }
 
 var dot = []byte(".")

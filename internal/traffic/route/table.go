@@ -159,7 +159,8 @@ func (t *Table) Each(f func(*upstream.Upstream, *upstream.Endpoint)) {
 	}
 }
 
-// Match finds where the request goes. It allocates nothing.
+// Match finds where the request goes. It allocates nothing, but for an IPv6 address as a host that is not
+// spelt as the one of a route.
 //
 // A configured route that names the host is first, before the gateway's own paths; then those, the
 // other configured routes, and the prefix.
@@ -172,7 +173,7 @@ func (t *Table) Match(r *exchange.Request) (Match, Outcome) {
 			}
 		}
 	}
-	if isInternal(r) {
+	if IsInternal(r) {
 		return Match{}, Internal
 	}
 	if m, ok := t.matchScope(t.any, r, &slashed); ok {
@@ -234,9 +235,9 @@ func lowered(dst, b []byte) []byte {
 	return dst
 }
 
-// isInternal reports whether the request is for one of the paths that the gateway's port answers by
-// itself: an exact list, of GET and HEAD only.
-func isInternal(r *exchange.Request) bool {
+// IsInternal reports whether the request is for one of the paths that the gateway's port answers by
+// itself, unless a configured route names its host: an exact list, of GET and HEAD only.
+func IsInternal(r *exchange.Request) bool {
 	switch string(r.Path) {
 	case "/health", "/health/live", "/health/ready", "/livez", "/readyz", "/metrics",
 		"/api/dashboard/services", "/api/dashboard/health":

@@ -43,15 +43,10 @@ type File struct {
 	Set route.Set
 	// OTLP is where spans go.
 	OTLP OTLP
-	// Compat is CompatFamily or empty.
-	Compat string
 }
 
 // GatewayListener is the key of the gateway's plain listener.
 const GatewayListener = "gateway"
-
-// CompatFamily is the value of File.Compat that brings the family's defaults back.
-const CompatFamily = "family"
 
 // Address is a host:port, and where it was written. An empty one was not given.
 type Address struct {

@@ -24,8 +24,17 @@ func (p *parsing) top(v value) {
 		{"services", present(p.readServices)},
 		{"routes", present(p.readRoutes)},
 		{"otlp", present(p.otlp)},
-		{"compat", func(v value) { f.Compat, _ = v.word(CompatFamily) }},
+		{"compat", compat},
 	})
+}
+
+// compat refuses what would bring the family's defaults back: some of them open what is closed here, and a
+// part of them is worse than none.
+func compat(v value) {
+	if _, ok := v.word("family"); ok {
+		v.wrong("the family's defaults as a whole need rate limits, CORS, tokens of users and HTTPS, which this version " +
+			"does not have; leave it out and set what is wanted by itself, such as defaults.retry.methods: all and discovery.anonymous: true")
+	}
 }
 
 // present reads nothing where nothing is: a section whose lines are all commented out is no mistake.

@@ -130,7 +130,7 @@ func TestRESTNamesEachWrongField(t *testing.T) {
 		{"65 KiB of metadata", `{"service":"web","port":1,"metadata":{"k":"` + strings.Repeat("x", 65<<10) + `"}}`, 422, mesh.CodeInvalid, []string{"metadata"}},
 		{"several at once", `{"service":"-","port":-1,"address":"a b","colour":1}`, 422, mesh.CodeInvalid, []string{"address", "colour", "port", "service"}},
 		{"no JSON", `{"service":`, 400, mesh.CodeInvalid, []string{"body"}},
-		{"more than a megabyte", `{"service":"` + strings.Repeat("x", 1<<20) + `"}`, 413, mesh.CodeTooLarge, nil},
+		{"N-16 more than a megabyte", `{"service":"` + strings.Repeat("x", 1<<20) + `"}`, 413, mesh.CodeTooLarge, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -313,7 +313,7 @@ func TestWhatCannotBeReadHasTheShapeOfAFailedValidation(t *testing.T) {
 		{"a null in the metadata", metadata, `{"metadata":{"a":null}}`, "application/json", 400, `$.metadata["a"]`},
 		{"no metadata", metadata, `{}`, "application/json", 400, "Metadata"},
 		{"another media type", register, `serviceName=web`, "application/x-www-form-urlencoded", 415, ""},
-		{"a body without end", register, `{"serviceName":"` + strings.Repeat("x", httpapi.MaxBody) + `"}`, "application/json", 413, ""},
+		{"N-16 a body without end", register, `{"serviceName":"` + strings.Repeat("x", httpapi.MaxBody) + `"}`, "application/json", 413, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -79,8 +79,7 @@ func Handle[I, O any](api *API, op huma.Operation, fn func(context.Context, *I) 
 		out, err := fn(ctx, in)
 		if err != nil {
 			if Internal(err) {
-				api.log.ErrorContext(ctx, "operation failed", "operation", op.OperationID,
-					"request_id", RequestID(ctx), "error", err)
+				api.log.With(correlated(ctx)...).ErrorContext(ctx, "operation failed", "operation", op.OperationID, "error", err)
 			}
 			return nil, NewProblem(ctx, err)
 		}
@@ -162,7 +161,7 @@ func (api *API) mountDescription(mux *http.ServeMux) {
 			}
 			b, err := document()
 			if err != nil {
-				api.log.ErrorContext(r.Context(), "api description failed", "error", err)
+				api.log.With(correlated(r.Context())...).ErrorContext(r.Context(), "api description failed", "error", err)
 				WriteProblem(w, r, err)
 				return
 			}

@@ -31,7 +31,7 @@ func TestDecodeIsStrict(t *testing.T) {
 		{"nothing", ``, mesh.ErrInvalid, ""},
 		{"half", `{"Name":`, mesh.ErrInvalid, ""},
 		{"more than one", `{} {}`, mesh.ErrInvalid, ""},
-		{"too much", `{"Name":"` + strings.Repeat("x", httpapi.MaxBody) + `"}`, mesh.ErrTooLarge, ""},
+		{"N-16 too much", `{"Name":"` + strings.Repeat("x", httpapi.MaxBody) + `"}`, mesh.ErrTooLarge, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -94,8 +94,8 @@ func contain(log *slog.Logger, next http.Handler) http.Handler {
 			if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(v)
 			}
-			log.ErrorContext(r.Context(), "request handler panicked", "path", r.URL.Path,
-				"request_id", RequestID(r.Context()), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			log.With(correlated(r.Context())...).ErrorContext(r.Context(), "request handler panicked", "path", r.URL.Path,
+				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			if begun.yes {
 				panic(http.ErrAbortHandler)
 			}

@@ -55,7 +55,7 @@ func (i *interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) co
 func (i *interceptor) shown(ctx context.Context, procedure string, err error) error {
 	out := RPCError(err)
 	if out != nil && connect.CodeOf(out) == connect.CodeInternal {
-		i.log.ErrorContext(ctx, "procedure failed", "procedure", procedure, "request_id", RequestID(ctx), "error", err)
+		i.log.With(correlated(ctx)...).ErrorContext(ctx, "procedure failed", "procedure", procedure, "error", err)
 	}
 	return out
 }

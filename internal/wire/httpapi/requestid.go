@@ -24,7 +24,24 @@ func RequestID(ctx context.Context) string {
 	return id
 }
 
-// withRequestID reads the request's id, or makes one, and sends it back with the answer.
+// CorrelationField is the header field by which the family's clients tie requests together. It is logged and
+// sent back, and never made up: a request has an id of its own.
+const CorrelationField = "X-Correlation-ID"
+
+type correlationKey struct{}
+
+// correlated returns the attributes by which a line in the log is found: the request's id, and the
+// correlation id if the client sent one.
+func correlated(ctx context.Context) []any {
+	out := []any{logattr.KeyRequest, RequestID(ctx)}
+	if id, _ := ctx.Value(correlationKey{}).(string); id != "" {
+		out = append(out, "correlation_id", id)
+	}
+	return out
+}
+
+// withRequestID reads the request's id, or makes one, and sends it back with the answer, as it does a
+// correlation id.
 func withRequestID(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(RequestIDField)
@@ -33,6 +50,10 @@ func withRequestID(next http.Handler) http.Handler {
 		}
 		w.Header().Set(RequestIDField, id)
 		ctx := context.WithValue(r.Context(), requestIDKey{}, id)
+		if c := r.Header.Get(CorrelationField); saneRequestID(c) {
+			w.Header().Set(CorrelationField, c)
+			ctx = context.WithValue(ctx, correlationKey{}, c)
+		}
 		ctx = logattr.NewContext(ctx, logattr.Facts{Request: id, Trace: traceID(r)})
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

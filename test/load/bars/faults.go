@@ -176,7 +176,7 @@ func measureWebSockets(ctx context.Context, r *report) error {
 		}
 	}()
 	for range webSockets {
-		c, err := upgrade(ctx, n.Addresses["gateway"], "web")
+		c, err := upgrade(ctx, n.Addresses["gateway"], "/api/web/ws")
 		if err != nil {
 			return err
 		}

@@ -29,7 +29,11 @@ func newClient() *http.Client {
 
 // get returns the body of a 200, anything else is an error.
 func get(ctx context.Context, c *http.Client, url string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	return send(ctx, c, http.MethodGet, url)
+}
+
+func send(ctx context.Context, c *http.Client, method, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return "", err
 	}
@@ -61,23 +65,28 @@ func until(ctx context.Context, limit time.Duration, f func() error) error {
 
 // shot is one request of a load.
 type shot struct {
-	at   time.Time
+	at   time.Time // when it was sent
+	end  time.Time // when it was answered
 	body string
 	err  error
 }
 
-// load sends GETs at a fixed rate, whatever becomes of those before, and keeps what came back.
+// load sends requests at a fixed rate, whatever becomes of those before, and keeps what came back.
 type load struct {
-	stop chan struct{}
-	done sync.WaitGroup
+	client *http.Client
+	stop   chan struct{}
+	done   sync.WaitGroup
 
 	mu    sync.Mutex
 	shots []shot // guarded by mu
 }
 
 func startLoad(ctx context.Context, url string, perSecond int) *load {
-	l := &load{stop: make(chan struct{})}
-	client := newClient()
+	return startLoadOf(ctx, http.MethodGet, url, perSecond)
+}
+
+func startLoadOf(ctx context.Context, method, url string, perSecond int) *load {
+	l := &load{client: newClient(), stop: make(chan struct{})}
 	l.done.Go(func() {
 		tick := time.NewTicker(time.Second / time.Duration(perSecond))
 		defer tick.Stop()
@@ -89,7 +98,8 @@ func startLoad(ctx context.Context, url string, perSecond int) *load {
 			}
 			l.done.Go(func() {
 				s := shot{at: time.Now()}
-				s.body, s.err = get(ctx, client, url)
+				s.body, s.err = send(ctx, l.client, method, url)
+				s.end = time.Now()
 				l.mu.Lock()
 				l.shots = append(l.shots, s)
 				l.mu.Unlock()
@@ -103,6 +113,7 @@ func startLoad(ctx context.Context, url string, perSecond int) *load {
 func (l *load) end() []shot {
 	close(l.stop)
 	l.done.Wait()
+	l.client.CloseIdleConnections()
 	return l.shots
 }
 
@@ -115,14 +126,14 @@ func failures(shots []shot) (n int, last error) {
 	return n, last
 }
 
-// upgrade opens a connection to the service's echo through the gateway.
-func upgrade(ctx context.Context, gateway, service string) (net.Conn, error) {
+// upgrade opens a connection to a service's echo through the gateway.
+func upgrade(ctx context.Context, gateway, path string) (net.Conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", gateway)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := fmt.Fprintf(c, "GET /api/%s/ws HTTP/1.1\r\nHost: bars\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", service); err != nil {
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: bars\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path); err != nil {
 		return nil, err
 	}
 	var head strings.Builder

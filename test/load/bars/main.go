@@ -30,8 +30,14 @@ func bars() []bar {
 		{"crash", "kill -9 of one of three programs under load", measureCrash},
 		{"restart", "kill -9 of the node under load", measureRestart},
 		{"websocket", "open WebSockets through unrelated registrations", measureWebSockets},
+		{"websocket-routes", "open WebSockets through unrelated changes of mesh.yaml", measureWebSocketRoutes},
+		{"reload", "1,000 reloads of mesh.yaml: heap and goroutines", measureReload},
+		{"table", "restart under load with a store that is slow to open", measureTable},
+		{"failing", "one of three instances answers 503 to everything", measureFailing},
+		{"rolling", "rolling restart of three programs under load", measureRolling},
 		{"build", "go build with an empty build cache", measureBuild},
 		{"gateway", "CPU per request beside nginx", measureGateway},
+		{"gateway-log", "CPU per request beside nginx, both with a JSON access log", measureGatewayLog},
 	}
 }
 
@@ -48,7 +54,7 @@ func run(ctx context.Context, names []string) error {
 	all := bars()
 	if slices.Contains(names, "-h") {
 		for _, b := range all {
-			fmt.Printf("%-10s %s\n", b.name, b.what)
+			fmt.Printf("%-16s %s\n", b.name, b.what)
 		}
 		return nil
 	}
@@ -93,8 +99,17 @@ type report struct {
 
 // atMost prints a figure that must not be above a bar.
 func (r *report) atMost(what string, got, bar float64, unit, goal string) {
+	r.figure(got <= bar, what, got, bar, unit, goal)
+}
+
+// atLeast prints a figure that must not be below a bar.
+func (r *report) atLeast(what string, got, bar float64, unit string) {
+	r.figure(got >= bar, what, got, bar, unit, "")
+}
+
+func (r *report) figure(kept bool, what string, got, bar float64, unit, goal string) {
 	verdict := "ok"
-	if got > bar {
+	if !kept {
 		verdict = "MISSED"
 		r.failed++
 	} else {
@@ -112,13 +127,19 @@ func (r *report) note(format string, args ...any) {
 
 // up starts a node in a directory of its own.
 func (r *report) up(ctx context.Context, args ...string) (*node.Node, string, error) {
-	r.nodes++
-	dir := filepath.Join(r.dir, fmt.Sprintf("node%d", r.nodes))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	dir, err := r.newDir()
+	if err != nil {
 		return nil, "", err
 	}
 	n, err := node.Up(ctx, r.bin, dir, nil, append([]string{"--access-log", "off"}, args...)...)
 	return n, dir, err
+}
+
+// newDir makes the directory of a node to come.
+func (r *report) newDir() (string, error) {
+	r.nodes++
+	dir := filepath.Join(r.dir, fmt.Sprintf("node%d", r.nodes))
+	return dir, os.MkdirAll(dir, 0o700)
 }
 
 func median(v []float64) float64 { return percentile(v, 50) }

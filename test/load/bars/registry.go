@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -130,7 +131,8 @@ func renew(ctx context.Context, s mesh.Session, i int) {
 // portOf waits for the test service to say where it listens.
 func portOf(ctx context.Context, p *node.Process) (port int, err error) {
 	err = until(ctx, 10*time.Second, func() error {
-		_, err := fmt.Sscanf(p.Output(), "listening on 127.0.0.1:%d", &port)
+		_, said, _ := strings.Cut(p.Output(), "listening on 127.0.0.1:")
+		_, err := fmt.Sscan(said, &port)
 		return err
 	})
 	return port, err
