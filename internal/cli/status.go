@@ -68,7 +68,11 @@ func (e *Env) printStatus(st mesh.Status) {
 	fact("registry", "%s, %s, %s, revision %v%s", count(r.Services, "service"), count(r.Instances, "instance"),
 		count(r.Sessions, "session"), r.Revision, map[bool]string{true: ", stale: the store cannot be reached"}[r.Stale])
 	if t := st.Table; t != nil {
-		fact("table", "%s, %s, revision %v, %v old", count(t.Routes, "route"), count(t.Endpoints, "endpoint"), t.Revision, age(now, t.BuiltAt))
+		stale := ""
+		if t.Stale {
+			stale = ", from disk: the registry has not been heard since the start"
+		}
+		fact("table", "%s, %s, revision %v, %v old%s", count(t.Routes, "route"), count(t.Endpoints, "endpoint"), t.Revision, age(now, t.BuiltAt), stale)
 	}
 	facts.print(e.Stdout, e.colours())
 
@@ -152,8 +156,10 @@ type registryJSON struct {
 type tableJSON struct {
 	Revision  string    `json:"revision"`
 	Routes    int       `json:"routes"`
+	Services  int       `json:"services"`
 	Endpoints int       `json:"endpoints"`
 	BuiltAt   time.Time `json:"builtAt,omitzero"`
+	Stale     bool      `json:"stale"`
 }
 
 type alarmJSON struct {
@@ -170,7 +176,7 @@ func toStatusJSON(st mesh.Status) statusJSON {
 		out.Roles = append(out.Roles, roleJSON(r))
 	}
 	if t := st.Table; t != nil {
-		out.Table = &tableJSON{Revision: t.Revision.String(), Routes: t.Routes, Endpoints: t.Endpoints, BuiltAt: t.BuiltAt}
+		out.Table = &tableJSON{Revision: t.Revision.String(), Routes: t.Routes, Services: t.Services, Endpoints: t.Endpoints, BuiltAt: t.BuiltAt, Stale: t.Stale}
 	}
 	for _, a := range st.Alarms {
 		out.Alarms = append(out.Alarms, alarmJSON(a))

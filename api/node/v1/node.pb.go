@@ -343,11 +343,14 @@ func (x *Registry) GetStale() bool {
 }
 
 type Table struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Revision      string                 `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	Routes        int64                  `protobuf:"varint,2,opt,name=routes,proto3" json:"routes,omitempty"`
-	Endpoints     int64                  `protobuf:"varint,3,opt,name=endpoints,proto3" json:"endpoints,omitempty"`
-	BuiltAt       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=built_at,json=builtAt,proto3" json:"built_at,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Revision  string                 `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Routes    int64                  `protobuf:"varint,2,opt,name=routes,proto3" json:"routes,omitempty"`
+	Endpoints int64                  `protobuf:"varint,3,opt,name=endpoints,proto3" json:"endpoints,omitempty"`
+	BuiltAt   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=built_at,json=builtAt,proto3" json:"built_at,omitempty"`
+	Services  int64                  `protobuf:"varint,5,opt,name=services,proto3" json:"services,omitempty"`
+	// stale tables come from disk: the registry has not been heard since the start.
+	Stale         bool `protobuf:"varint,6,opt,name=stale,proto3" json:"stale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -408,6 +411,20 @@ func (x *Table) GetBuiltAt() *timestamppb.Timestamp {
 		return x.BuiltAt
 	}
 	return nil
+}
+
+func (x *Table) GetServices() int64 {
+	if x != nil {
+		return x.Services
+	}
+	return 0
+}
+
+func (x *Table) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
 }
 
 type Alarm struct {
@@ -496,12 +513,14 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\bservices\x18\x02 \x01(\x03R\bservices\x12\x1c\n" +
 	"\tinstances\x18\x03 \x01(\x03R\tinstances\x12\x1a\n" +
 	"\bsessions\x18\x04 \x01(\x03R\bsessions\x12\x14\n" +
-	"\x05stale\x18\x05 \x01(\bR\x05stale\"\x90\x01\n" +
+	"\x05stale\x18\x05 \x01(\bR\x05stale\"\xc2\x01\n" +
 	"\x05Table\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x16\n" +
 	"\x06routes\x18\x02 \x01(\x03R\x06routes\x12\x1c\n" +
 	"\tendpoints\x18\x03 \x01(\x03R\tendpoints\x125\n" +
-	"\bbuilt_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\abuiltAt\"3\n" +
+	"\bbuilt_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\abuiltAt\x12\x1a\n" +
+	"\bservices\x18\x05 \x01(\x03R\bservices\x12\x14\n" +
+	"\x05stale\x18\x06 \x01(\bR\x05stale\"3\n" +
 	"\x05Alarm\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail2V\n" +

@@ -61,7 +61,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	e := &Engine{cfg: cfg, done: make(chan struct{}), space: newSpace(cfg)}
 	e.finish = sync.OnceFunc(func() { close(e.done) })
 	e.bridge = newBridge(cfg.Log, e.fail)
-	if err := e.start(); err != nil {
+	if err := e.start(ctx); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	e.client = newClient(e.server)
@@ -82,12 +82,14 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 func newClient(server *embed.Etcd) *clientv3.Client { return v3client.New(server.Server) }
 
 // start runs the server's start on a goroutine of its own, because on a damaged directory that panics,
-// faults, or ends its goroutine through the logger's hooks.
-func (e *Engine) start() error {
+// faults, or ends its goroutine through the logger's hooks. The start cannot be called off: when ctx ends
+// it is left behind, and closes what it opens.
+func (e *Engine) start(ctx context.Context) error {
 	var started *embed.Etcd
 	err := errors.New("the engine gave up")
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
 		debug.SetPanicOnFault(true)
 		defer func() {
 			if p := recover(); p != nil {
@@ -99,8 +101,17 @@ func (e *Engine) start() error {
 		}
 		err = errors.New("the engine gave up")
 		started, err = e.startServer()
-	})
-	wg.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		go func() {
+			if <-done; started != nil {
+				started.Close()
+			}
+		}()
+		return ctx.Err()
+	}
 	switch failed := e.failure.Load(); {
 	case err == nil:
 		e.server = started

@@ -8,6 +8,7 @@
 package balance
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -43,7 +44,8 @@ type Member interface {
 	// InFlight is the number of requests that the endpoint is serving for us now.
 	InFlight() int64
 	// Avoid reports whether this pick should go to another member if there is one: the member is ejected,
-	// or is new and the dice, evenly spread over all of uint32, say that it gets no full share yet.
+	// or is new and the dice, evenly spread over all of uint32, say that it gets no full share yet. The
+	// greatest of them never say that.
 	Avoid(dice uint32) bool
 }
 
@@ -103,6 +105,18 @@ func spare[M Member](members []M, tried *Tried, from int) int {
 	return -1
 }
 
+// lastResort returns an untried member that is merely new, where all have been unlucky with their dice:
+// better one that warms up than one that is ejected. It is -1 where all are ejected.
+func lastResort[M Member](members []M, tried *Tried, from int) int {
+	for k := range members {
+		i := (from + k) % len(members)
+		if !tried.Has(i) && !members[i].Avoid(math.MaxUint32) {
+			return i
+		}
+	}
+	return -1
+}
+
 // leastRequest is the power of two choices: with two looks it avoids the busiest as well as a look at
 // all would, and unlike that it does not send a whole burst to the one that looked best.
 type leastRequest[M Member] struct{ members []M }
@@ -119,6 +133,9 @@ func (p *leastRequest[M]) Pick(tried *Tried) int {
 	if tried.Len() > 0 {
 		from := int(r % uint64(n))
 		if i := spare(p.members, tried, from); i >= 0 {
+			return i
+		}
+		if i := lastResort(p.members, tried, from); i >= 0 {
 			return i
 		}
 		return pickUntried(n, tried, from)
@@ -139,6 +156,9 @@ func (p *leastRequest[M]) Pick(tried *Tried) int {
 		return b
 	}
 	if i := spare(p.members, tried, a); i >= 0 {
+		return i
+	}
+	if i := lastResort(p.members, tried, a); i >= 0 {
 		return i
 	}
 	return a
@@ -173,6 +193,9 @@ func (p *avoiding[M]) Pick(tried *Tried) int {
 		if i := p.picker.Pick(tried); i < 0 || !p.members[i].Avoid(rand.Uint32()) {
 			return i
 		}
+	}
+	if i := lastResort(p.members, tried, first); i >= 0 {
+		return i
 	}
 	return first
 }

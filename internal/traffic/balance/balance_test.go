@@ -14,7 +14,8 @@ import (
 type member struct {
 	weight   int
 	inFlight atomic.Int64
-	avoid    bool
+	avoid    bool // ejected
+	warms    bool // and unlucky with every dice but the greatest
 }
 
 func (m *member) Weight() int     { return m.weight }
@@ -243,6 +244,32 @@ func TestPickersAreSafeForManyAtOnce(t *testing.T) {
 	}
 }
 
+func TestAMemberThatWarmsUpIsBetterThanOneThatIsEjected(t *testing.T) {
+	for name, s := range strategies {
+		t.Run(name, func(t *testing.T) {
+			list := members(1, 1, 1)
+			list[0].avoid = true
+			list[1].warms, list[2].warms = true, true
+			list[1].inFlight.Store(9) // the ejected one has the least to do
+			list[2].inFlight.Store(9)
+			p := balance.New(s, list)
+			for range 300 {
+				var tried balance.Tried
+				for range 2 {
+					i := p.Pick(&tried)
+					if i == 0 {
+						t.Fatal("the ejected one was picked before both that warm up were tried")
+					}
+					tried.Add(i)
+				}
+				if i := p.Pick(&tried); i != 0 {
+					t.Fatalf("picked %d, want the ejected one as the last", i)
+				}
+			}
+		})
+	}
+}
+
 func TestPickingAllocatesNothing(t *testing.T) {
 	for name, s := range strategies {
 		p := balance.New(s, members(1, 2, 3, 4, 5))
@@ -273,4 +300,4 @@ func BenchmarkPick(b *testing.B) {
 }
 
 // Avoid implements balance.Member.
-func (m *member) Avoid(uint32) bool { return m.avoid }
+func (m *member) Avoid(dice uint32) bool { return m.avoid || m.warms && dice < math.MaxUint32 }

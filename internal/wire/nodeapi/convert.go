@@ -22,7 +22,7 @@ func toProto(st mesh.Status) *nodev1.GetStatusResponse {
 		p.Alarms = append(p.Alarms, &nodev1.Alarm{Code: a.Code, Detail: a.Detail})
 	}
 	if t := st.Table; t != nil {
-		p.Table = &nodev1.Table{Revision: t.Revision.String(), Routes: int64(t.Routes),
+		p.Table = &nodev1.Table{Revision: t.Revision.String(), Routes: int64(t.Routes), Services: int64(t.Services), Stale: t.Stale,
 			Endpoints: int64(t.Endpoints), BuiltAt: toProtoTime(t.BuiltAt)}
 	}
 	return p
@@ -51,8 +51,8 @@ func fromProto(p *nodev1.GetStatusResponse) (mesh.Status, error) {
 		if err != nil {
 			return mesh.Status{}, err
 		}
-		st.Table = &mesh.TableStatus{Revision: tr, Routes: int(t.GetRoutes()), Endpoints: int(t.GetEndpoints()),
-			BuiltAt: fromProtoTime(t.GetBuiltAt())}
+		st.Table = &mesh.TableStatus{Revision: tr, Routes: int(t.GetRoutes()), Services: int(t.GetServices()),
+			Endpoints: int(t.GetEndpoints()), Stale: t.GetStale(), BuiltAt: fromProtoTime(t.GetBuiltAt())}
 	}
 	return st, nil
 }

@@ -80,8 +80,10 @@ type restRegistry struct {
 type restTable struct {
 	Revision  string    `json:"revision"`
 	Routes    int       `json:"routes"`
+	Services  int       `json:"services"`
 	Endpoints int       `json:"endpoints"`
 	BuiltAt   time.Time `json:"builtAt"`
+	Stale     bool      `json:"stale" doc:"The table comes from disk: the registry has not been heard since the start."`
 }
 
 type restAlarm struct {
@@ -105,7 +107,7 @@ func toREST(st mesh.Status) restStatus {
 		out.Alarms = append(out.Alarms, restAlarm(a))
 	}
 	if t := st.Table; t != nil {
-		out.Table = &restTable{Revision: t.Revision.String(), Routes: t.Routes, Endpoints: t.Endpoints, BuiltAt: t.BuiltAt}
+		out.Table = &restTable{Revision: t.Revision.String(), Routes: t.Routes, Services: t.Services, Endpoints: t.Endpoints, BuiltAt: t.BuiltAt, Stale: t.Stale}
 	}
 	return out
 }

@@ -65,7 +65,7 @@ func sample() mesh.Status {
 		Addresses: map[string]string{"control": "127.0.0.1:5010"},
 		Roles:     []mesh.RoleStatus{{Name: "discovery", State: "ready", Since: at, Restarts: 2, Reason: "it panicked"}},
 		Registry:  mesh.RegistryStatus{Revision: rev, Services: 1, Instances: 2, Sessions: 3, Stale: true},
-		Table:     &mesh.TableStatus{Revision: rev, Routes: 4, Endpoints: 5, BuiltAt: at},
+		Table:     &mesh.TableStatus{Revision: rev, Routes: 4, Services: 3, Endpoints: 5, BuiltAt: at, Stale: true},
 		Alarms:    []mesh.Alarm{{Code: mesh.CodeStoreFull, Detail: "the disk is full"}},
 	}
 }
