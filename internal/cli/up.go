@@ -39,6 +39,10 @@ Everything listens on loopback until told otherwise, and everything is kept in t
 the node is ready it prints its addresses: a banner on a terminal, one line of key=value otherwise. The
 first SIGINT or SIGTERM stops it in order, a second one at once.
 
+With --demo there is something to see at once: the services hello, slow, flaky and orders run in this
+process, register as any program does, and are asked about four times a second. Their instances are
+deregistered when the node stops, and their ids begin with "demo-".
+
 Environment: TOSKA_DATA is the data directory. GATEWAY_PORT and DISCOVERY_PORT are ports on all
 addresses. GATEWAY_ROUTE_PREFIX is the path below which services are found (/api/). Flags win.`,
 		Example: `  toska up
@@ -58,7 +62,7 @@ addresses. GATEWAY_ROUTE_PREFIX is the path below which services are found (/api
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write once the node is ready: its addresses and tokens as JSON, for its owner alone")
 	flags.StringVar(&f.config, "config", "", "configuration file, read anew when it changes and on SIGHUP (default: mesh.yaml beside the data directory, if it is there)")
 	flags.BoolVar(&f.demo, "demo", false, "run a few small services in this process too, with a trickle of requests to them")
-	flags.StringVar(&f.accessLog, "access-log", def.AccessLog, "where the gateway logs each request as JSON: - for standard output, off, or a file")
+	flags.StringVar(&f.accessLog, "access-log", def.AccessLog, "where the gateway logs each request as JSON: - for standard output (a terminal gets short lines), off, or a file")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := env.upConfig(cmd, f)
 		if err != nil {
@@ -81,6 +85,9 @@ func (e *Env) upConfig(cmd *cobra.Command, f upFlags) (app.Config, error) {
 	cfg.ReadyFile, cfg.AccessLog = f.readyFile, f.accessLog
 	cfg.Version, cfg.Log, cfg.Stdout = version(), log, e.Stdout
 	cfg.Getenv, cfg.Demo = e.Getenv, f.demo
+	if isTerminal(e.Stdout) {
+		cfg.Stdout = &requestLines{w: e.Stdout, colours: e.colours()}
+	}
 	if err := e.fromEnvironment(&cfg, cmd.Flags().Changed); err != nil {
 		return cfg, err
 	}
@@ -156,7 +163,7 @@ func (e *Env) up(ctx context.Context, cfg app.Config) error {
 	defer release()
 	return local(node.Run(ctx, func(p app.Ready) {
 		if isTerminal(e.Stdout) {
-			e.banner(p, fresh, cfg.RoutePrefix)
+			e.banner(p, fresh, &cfg)
 		} else {
 			say(e.Stdout, "%s", readyLine(p))
 		}
@@ -201,7 +208,7 @@ func signalStatus(s os.Signal) int {
 }
 
 // banner greets a person.
-func (e *Env) banner(p app.Ready, fresh bool, prefix string) {
+func (e *Env) banner(p app.Ready, fresh bool, cfg *app.Config) {
 	me := commandName()
 	title := "toska " + p.Version + " is ready"
 	if e.colours() {
@@ -215,16 +222,39 @@ func (e *Env) banner(p app.Ready, fresh bool, prefix string) {
 	}
 	say(e.Stdout, "  %-10s %s", "data", p.DataDir)
 	if fresh {
-		say(e.Stdout, "  %-10s %s  (shown this once)", "admin", p.AdminToken)
+		say(e.Stdout, "  %-10s %s", "admin", p.AdminToken)
+		say(e.Stdout, "  %-10s (shown this once)", "")
 	} else {
 		say(e.Stdout, "  %-10s %s", "admin", adminTokenPath(p))
 	}
-	say(e.Stdout, "\nPut a program behind the gateway, from another terminal:\n")
+	gateway := p.Addresses["gateway"]
+	if gateway != "" {
+		gateway = "http://" + pointer.Reachable(gateway)
+	}
+	services := gateway + withSlashes(cfg.RoutePrefix)
+	if cfg.Demo {
+		e.demoBanner(me, gateway, services)
+		say(e.Stdout, "\nPut a program of your own beside them:\n")
+	} else {
+		say(e.Stdout, "\nPut a program behind the gateway, from another terminal:\n")
+	}
 	say(e.Stdout, "  %s run --name web --port 9000 -- python3 -m http.server 9000", me)
-	if g := p.Addresses["gateway"]; g != "" {
-		say(e.Stdout, "  curl http://%s%sweb/", pointer.Reachable(g), withSlashes(prefix))
+	if gateway != "" {
+		say(e.Stdout, "  curl %sweb/", services)
 	}
 	say(e.Stdout, "\nCtrl-C stops the node.\n")
+}
+
+// demoBanner says what there is to see, and where.
+func (e *Env) demoBanner(me, gateway, services string) {
+	say(e.Stdout, "\nThe demo runs: four made-up services, asked about four times a second.")
+	say(e.Stdout, "\"2 attempts\" in the access log: one instance failed, another made up for it.")
+	say(e.Stdout, "From another terminal:\n")
+	say(e.Stdout, "  %s services", me)
+	say(e.Stdout, "  %s services flaky", me)
+	say(e.Stdout, "  curl %shello/you", services)
+	say(e.Stdout, "  curl %sslow/", services)
+	say(e.Stdout, "  curl %s/metrics", gateway)
 }
 
 func withSlashes(prefix string) string {

@@ -46,6 +46,7 @@ func TestUpRefusesWhatItCannotDo(t *testing.T) {
 		{"a port that is none", map[string]string{"DISCOVERY_PORT": "x"}, nil, "DISCOVERY_PORT"},
 		{"a setting that would close something", map[string]string{"JWT_SECRET_KEY": "x"}, nil, "JWT_SECRET_KEY"},
 		{"a limit that would close something", map[string]string{"GATEWAY_RATE_LIMIT_PERMITS": "1"}, nil, "GATEWAY_RATE_LIMIT_PERMITS"},
+		{"a demo without a gateway", nil, []string{"--demo", "--roles", "discovery"}, "demo: needs the roles discovery and gateway"},
 		{"a prefix that is none", map[string]string{"GATEWAY_ROUTE_PREFIX": "/a/../b"}, nil, "prefix"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -25,6 +25,7 @@ func bars() []bar {
 	return []bar{
 		{"disk", "the disk's own fsync", measureDisk},
 		{"start", "start to ready, memory and CPU of an idle node, stop", measureStart},
+		{"demo", "toska up --demo: services and traffic to be seen", measureDemo},
 		{"register", "registration to routable", measureRegister},
 		{"sessions", "1,000 instances that renew", measureSessions},
 		{"crash", "kill -9 of one of three programs under load", measureCrash},
