@@ -15,6 +15,7 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/toska-mesh/toska-mesh/internal/app"
 	"github.com/toska-mesh/toska-mesh/internal/signal/series"
@@ -92,6 +93,8 @@ func exampleSeries() *series.Set {
 	s.Exchanges.Begin("orders", "/api/{service}").End(&series.Outcome{Method: []byte("GET"), Status: 502,
 		Version: series.HTTP11, Endpoint: "10.0.0.7:8080", Failure: "TOSKA-UP-RESET"})
 	s.Registry(func() series.Registry { return series.Registry{} })
+	s.Probes(func() series.Probes { return series.Probes{} })
+	s.Upstreams(func(f func(series.Upstream)) { f(series.Upstream{Service: "orders", Retries: 1}) })
 	for name, help := range app.SeriesHelp() {
 		s.Counter(name, help, func() float64 { return 0 })
 	}
@@ -109,6 +112,21 @@ func seriesPage(t *testing.T) string {
 		"Prometheus. Names and labels are those that dashboards of the earlier Toska Mesh projects ask for. `service` and\n" +
 		"`service_name` always hold the same.\n\nBeside these there are the `go_*` and `process_*` series of the Prometheus client, as far as the system tells.\n\n" +
 		"| series | type | labels | what |\n|---|---|---|---|\n")
+	writeSeries(&b, families)
+	b.WriteString("\n## A service of the SDK\n\nA service that joins by `toska.Join` serves these at `/metrics` of its own port, labelled with its own name, beside\n" +
+		"the `go_*` and `process_*` series of its process.\n\n| series | type | labels | what |\n|---|---|---|---|\n")
+	member := series.NewMember("orders", func() (bool, uint64) { return true, 0 })
+	member.Begin()
+	member.End("GET", 200, 1, 0)
+	if families, err = member.Gatherer().Gather(); err != nil {
+		t.Fatal(err)
+	}
+	writeSeries(&b, families)
+	return b.String()
+}
+
+// writeSeries writes a row for each series of ours.
+func writeSeries(b *strings.Builder, families []*dto.MetricFamily) {
 	for _, f := range families {
 		if name := f.GetName(); strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") {
 			continue
@@ -119,8 +137,7 @@ func seriesPage(t *testing.T) string {
 				labels["`"+l.GetName()+"`"] = true
 			}
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()),
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()),
 			strings.Join(slices.Sorted(maps.Keys(labels)), " "), f.GetHelp())
 	}
-	return b.String()
 }

@@ -30,7 +30,7 @@ type Discovery interface {
 	// Renew restarts the instance's lease and changes nothing else. ErrNotFound if the instance is gone,
 	// ErrStale if another incarnation took its place.
 	Renew(ctx context.Context, ref Ref) error
-	// Report renews, and changes the verdict if it differs.
+	// Report renews, and changes the instance's own word on its health if it differs.
 	Report(ctx context.Context, ref Ref, rep Report) error
 	// Drain takes the instance out of rotation and leaves it registered.
 	Drain(ctx context.Context, ref Ref) error
@@ -52,7 +52,7 @@ type Session interface {
 	Instance() Instance
 	// Renew restarts the lease.
 	Renew(ctx context.Context) error
-	// Report renews, and changes the verdict if it differs.
+	// Report renews, and changes the instance's own word on its health if it differs.
 	Report(ctx context.Context, rep Report) error
 	// Done is closed when the session has ended for any reason but Close.
 	Done() <-chan struct{}

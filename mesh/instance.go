@@ -31,9 +31,11 @@ type Instance struct {
 	HealthOutput string
 	// HealthAt is when the verdict was given; zero until there was one.
 	HealthAt time.Time
-	// HealthBy is who gave the verdict: "report" (the instance or a probe), "session" (its connection
-	// broke), "lease" (it was not renewed), or empty for the health that the registration began with.
+	// HealthBy is the source whose word the verdict is (SourceReport and so on), or empty for the health
+	// that the registration began with.
 	HealthBy string
+	// Evidence is the last word of each source that the verdict was joined from, sorted by source.
+	Evidence []Evidence
 	// Draining instances finish what they have and are given nothing new.
 	Draining bool
 	// Lifetime is what keeps the instance registered.
@@ -56,17 +58,32 @@ func (i *Instance) HostPort() string { return net.JoinHostPort(i.Address, strcon
 // ServiceKey returns the form in which service names are compared: lower case.
 func ServiceKey(name string) string { return strings.ToLower(name) }
 
-// Check is how an instance wants to be probed.
+// Check is how an instance is probed. The zero value is a TCP probe of the instance's port with the
+// defaults below.
 type Check struct {
-	// HTTP is the path of an HTTP probe; empty for a TCP probe.
+	// HTTP is the path of an HTTP probe, with a leading slash; empty for a TCP probe.
 	HTTP string
-	// Interval between probes; zero means 10 s.
+	// TLS sends an HTTP probe over TLS; a TCP probe has none.
+	TLS bool
+	// Port is probed at the instance's address; zero means the instance's own.
+	Port int
+	// Interval between probes; zero means CheckInterval.
 	Interval time.Duration
-	// Timeout of one probe; zero means 2 s.
+	// Timeout of one probe, all of it; zero means CheckTimeout.
 	Timeout time.Duration
-	// Down is how many failures in a row make the instance failing; zero means 3.
+	// Up is how many successes in a row make the instance passing again; zero means CheckUp.
+	Up int
+	// Down is how many failures in a row make the instance failing; zero means CheckDown.
 	Down int
 }
+
+// What the zero values of a Check mean.
+const (
+	CheckInterval = 10 * time.Second
+	CheckTimeout  = 2 * time.Second
+	CheckUp       = 2
+	CheckDown     = 3
+)
 
 // Lifetime says what keeps a registration alive.
 type Lifetime uint8
@@ -110,7 +127,7 @@ type Ref struct {
 	Incarnation uint64
 }
 
-// Report is an instance's own word, or a probe's, on its health.
+// Report is a word on an instance's health.
 type Report struct {
 	Health Health
 	// Output is free text of at most 4 KiB; longer ones are cut.

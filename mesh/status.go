@@ -28,6 +28,8 @@ type Status struct {
 	Registry RegistryStatus
 	// Table tells of the gateway's table; nil without a gateway.
 	Table *TableStatus
+	// Config tells of the configuration file.
+	Config ConfigStatus
 	// Alarms are conditions that an operator should act on, each a sentence.
 	Alarms []Alarm
 }
@@ -65,6 +67,26 @@ type TableStatus struct {
 	BuiltAt   time.Time
 	// Stale tables come from disk: the registry has not been heard since the start.
 	Stale bool
+}
+
+// The states of a configuration file.
+const (
+	// ConfigNone is that there is no file; one that is made later is taken.
+	ConfigNone = "none"
+	// ConfigInForce is that the file as it is now was taken.
+	ConfigInForce = "in force"
+	// ConfigLastGood is that the file as it is now was not taken: what was read before is in force.
+	ConfigLastGood = "last good"
+)
+
+// ConfigStatus is the configuration file of a node.
+type ConfigStatus struct {
+	// Path of the file; empty for a node that has no place for one.
+	Path string
+	// State is one of the Config constants.
+	State string
+	// LoadedAt is when what is in force was read; zero for nothing.
+	LoadedAt time.Time
 }
 
 // Alarm is a condition that an operator should act on.

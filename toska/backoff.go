@@ -50,7 +50,7 @@ func (o *outage) note(log *slog.Logger, err error) {
 		return
 	}
 	o.told = now
-	log.Error("cannot reach the mesh; the instance gets no traffic until it answers, and is tried again until then",
+	log.Error("cannot reach the mesh; it is tried again until it answers, and whether the instance gets traffic meanwhile is not known",
 		"error", err, "for", now.Sub(o.since).Round(time.Second))
 }
 

@@ -16,6 +16,8 @@ import (
 const (
 	// callTimeout bounds each call to discovery, so that one that never answers is tried elsewhere.
 	callTimeout = 5 * time.Second
+	// lastMoment is what a call that registers may still take when the program leaves.
+	lastMoment = 500 * time.Millisecond
 	// remindEvery is how often an outage that goes on is logged again.
 	remindEvery = time.Minute
 )
@@ -42,6 +44,7 @@ type Keeper struct {
 	mu       sync.Mutex // guards what follows; never held over a call
 	session  mesh.Session
 	instance mesh.Instance // zero until first registered
+	times    uint64        // how often it was registered
 	draining bool
 	report   *mesh.Report
 	running  chan struct{} // closed when Run has returned; nil until it is called
@@ -75,6 +78,22 @@ func (k *Keeper) Instance() (mesh.Instance, bool) {
 	return k.instance, k.instance.ID != ""
 }
 
+// Standing tells whether the instance is tied to the mesh now, and how often it was registered anew since the
+// first time.
+func (k *Keeper) Standing() (tied bool, again uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.session != nil, max(k.times, 1) - 1
+}
+
+// begin says with which health the instance is registered. It comes before Run.
+func (k *Keeper) begin(first mesh.Report) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.registration.InitiallyFailing = first.Health == mesh.Failing
+	k.report = &first
+}
+
 // Run keeps the instance registered until ctx ends or Deregister is called, and then returns nil. When
 // ctx ends, the instance stays registered until its lease lapses. Run ends with an error that matches
 // mesh.ErrStale when another program has registered the same id, one that matches mesh.ErrNotFound when
@@ -90,6 +109,11 @@ func (k *Keeper) Run(ctx context.Context) error {
 	k.running = done
 	k.mu.Unlock()
 	defer close(done)
+	select {
+	case <-k.stopping: // Deregister came first
+		return nil
+	default:
+	}
 
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -143,14 +167,21 @@ type held struct {
 	cancel context.CancelFunc
 }
 
-// open bounds the call but not the session, which may live in the context of the call.
+// open bounds the call but not the session, which may live in the context of the call. A call that is under
+// way when ctx ends gets a moment more: it may have registered the instance, and who is not told so could not
+// deregister it.
 func (k *Keeper) open(ctx context.Context) (held, error) {
+	if ctx.Err() != nil {
+		return held{}, ctx.Err()
+	}
 	k.mu.Lock()
 	resume := k.instance.Incarnation
 	k.mu.Unlock()
-	ctx, cancel := context.WithCancel(ctx)
+	call, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	late := time.AfterFunc(callTimeout, cancel)
-	s, err := k.discovery.Open(ctx, k.registration, resume)
+	unhurry := context.AfterFunc(ctx, func() { late.Reset(lastMoment) })
+	s, err := k.discovery.Open(call, k.registration, resume)
+	unhurry()
 	inTime := late.Stop()
 	if err == nil && inTime {
 		return held{s, cancel}, nil
@@ -220,6 +251,9 @@ func (k *Keeper) adopt(ctx context.Context, s held) error {
 	first := k.instance.ID == ""
 	renewed := k.instance.Incarnation != inst.Incarnation
 	k.session, k.instance = s, inst
+	if renewed {
+		k.times++
+	}
 	draining, report := k.draining, k.report
 	k.mu.Unlock()
 	if first {

@@ -454,3 +454,34 @@ func (s *session) Close(lost bool) {
 		s.closedAs = map[bool]string{true: "lost", false: "kept"}[lost]
 	}
 }
+
+func TestDeregisterWaitsForARegistrationThatIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &slowly{takes: 100 * time.Millisecond}
+		k := toska.NewKeeper(d, mesh.Registration{Service: "web", ID: "web-1"}, slog.New(slog.DiscardHandler))
+		result := make(chan error, 1)
+		go func() { result <- k.Run(t.Context()) }()
+		time.Sleep(50 * time.Millisecond)
+		if err := k.Deregister(t.Context()); err != nil {
+			t.Errorf("Deregister: %v", err)
+		}
+		if err := <-result; err != nil || len(d.removed) != 1 {
+			t.Errorf("Run = %v and removed %v, want what was registered meanwhile", err, d.removed)
+		}
+	})
+}
+
+// slowly takes its time to register.
+type slowly struct {
+	discovery
+	takes time.Duration
+}
+
+func (s *slowly) Open(ctx context.Context, r mesh.Registration, resume uint64) (mesh.Session, error) {
+	select {
+	case <-time.After(s.takes):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return s.discovery.Open(ctx, r, resume)
+}

@@ -9,14 +9,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/toska-mesh/toska-mesh/internal/backend/file"
 	"github.com/toska-mesh/toska-mesh/internal/backend/otel"
 	"github.com/toska-mesh/toska-mesh/internal/lifecycle"
 	"github.com/toska-mesh/toska-mesh/internal/role/discovery"
 	"github.com/toska-mesh/toska-mesh/internal/role/gateway"
+	"github.com/toska-mesh/toska-mesh/internal/role/health"
 	"github.com/toska-mesh/toska-mesh/internal/signal/accesslog"
 	"github.com/toska-mesh/toska-mesh/internal/signal/logattr"
 	"github.com/toska-mesh/toska-mesh/internal/signal/series"
@@ -31,7 +32,7 @@ type Ready = pointer.Pointer
 // App is one node.
 type App struct {
 	cfg       Config
-	dir       *file.Dir
+	dir       home
 	listeners listeners
 	verifier  *token.Verifier
 	accessLog io.Writer
@@ -46,11 +47,16 @@ type App struct {
 	access     *accesslog.Log
 	discovery  *discovery.Discovery
 	gateway    *gateway.Gateway
+	health     *health.Health
 	supervisor *lifecycle.Supervisor
 	stopping   atomic.Bool
-	// configAlarm is why the configuration file as it is now is not in force; nil if it is
-	configAlarm atomic.Pointer[string]
-	running     atomic.Bool // the parts above are there
+	config     atomic.Pointer[configNow] // never nil
+	running    atomic.Bool               // the parts above are there
+	found      atomic.Bool               // word of the node was left
+
+	words     sync.Mutex     // guards what follows, and is held over writing the files
+	withdraw  []func() error // take back what was left
+	withdrawn bool
 }
 
 // New opens the data directory and binds the listeners, so that what cannot work is refused before
@@ -59,7 +65,14 @@ func New(cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if err := cfg.servesSomething(); err != nil {
+		return nil, err
+	}
 	a := &App{cfg: cfg, listeners: listeners{}, started: time.Now(), store: openingStore{opened: make(chan struct{})}}
+	a.config.Store(cfg.configured())
+	if cfg.Memory != nil {
+		a.store.memory = cfg.Memory.store
+	}
 	if err := a.open(); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -67,7 +80,7 @@ func New(cfg Config) (*App, error) {
 }
 
 func (a *App) open() (err error) {
-	if a.dir, err = file.Open(a.cfg.DataDir); err != nil {
+	if a.dir, err = a.cfg.openHome(); err != nil {
 		return err
 	}
 	a.closers = append(a.closers, a.dir)
@@ -138,21 +151,15 @@ func (a *App) Run(ctx context.Context, ready func(Ready)) (err error) {
 		return err
 	}
 	a.running.Store(true)
-	var withdraw []func() error
-	defer func() {
-		for _, f := range withdraw {
-			err = errors.Join(err, f())
-		}
-	}()
+	defer func() { err = errors.Join(err, a.Withdraw()) }()
 	stop := context.AfterFunc(ctx, func() { a.stopping.Store(true) })
 	defer stop()
 	return a.supervisor.Run(ctx, func() {
 		p := a.pointer()
-		removals, err := a.announce(p)
-		withdraw = removals
-		if err != nil {
-			// The node serves all the same; whoever looks for it needs --control.
-			a.cfg.Log.Warn("node could not be announced", "error", err)
+		if a.cfg.ReadyFile != "" && a.cfg.Memory == nil {
+			a.announce(func() (func() error, error) {
+				return func() error { return removeOwn(a.cfg.ReadyFile) }, pointer.WriteFile(a.cfg.ReadyFile, p)
+			})
 		}
 		ready(p)
 	})
@@ -178,9 +185,9 @@ func (a *App) log(part string) *slog.Logger { return a.cfg.Log.With("role", part
 
 // pointer tells how to reach this node.
 func (a *App) pointer() Ready {
-	dir, err := filepath.Abs(a.dir.Path())
-	if err != nil {
-		dir = a.dir.Path()
+	dir := a.dir.Path()
+	if abs, err := filepath.Abs(dir); err == nil && dir != "" {
+		dir = abs
 	}
 	return Ready{
 		PID: os.Getpid(), Version: a.cfg.Version, NodeID: a.dir.NodeID(), StartedAt: a.started.UTC(), DataDir: dir,
@@ -188,20 +195,46 @@ func (a *App) pointer() Ready {
 	}
 }
 
-// announce leaves word where others look: the lock, the user's pointer and the ready file. What is
-// returned takes it back.
-func (a *App) announce(p Ready) (removals []func() error, err error) {
-	err = a.dir.Announce(p.Addresses)
-	remove, publishErr := pointer.Publish(p)
-	if publishErr == nil {
-		removals = append(removals, remove)
+// findable leaves word of the node where the user's programs and a second process look, as soon as control
+// answers: a node that is not ready yet, or never will be, can be asked why.
+func (a *App) findable() {
+	if a.cfg.Memory != nil || a.found.Swap(true) {
+		return
 	}
-	err = errors.Join(err, publishErr)
-	if a.cfg.ReadyFile != "" {
-		err = errors.Join(err, pointer.WriteFile(a.cfg.ReadyFile, p))
-		removals = append(removals, func() error { return removeOwn(a.cfg.ReadyFile) })
+	p := a.pointer()
+	a.announce(func() (func() error, error) { return nil, a.dir.Announce(p.Addresses) })
+	a.announce(func() (func() error, error) { return pointer.Publish(p) })
+}
+
+// announce leaves word of the node. What leave returns takes it back; it may be nil. Where that fails the node
+// serves all the same, and whoever looks for it needs --control.
+func (a *App) announce(leave func() (remove func() error, err error)) {
+	a.words.Lock()
+	defer a.words.Unlock()
+	if a.withdrawn {
+		return
 	}
-	return removals, err
+	remove, err := leave()
+	if err != nil {
+		a.cfg.Log.Warn("node could not be announced", "error", err)
+	}
+	if remove != nil {
+		a.withdraw = append(a.withdraw, remove)
+	}
+}
+
+// Withdraw takes back the word that the node left of itself, and lets it leave none again: for who ends the
+// process at once. Run does so by itself. It may be called more than once.
+func (a *App) Withdraw() error {
+	a.words.Lock()
+	defer a.words.Unlock()
+	a.withdrawn = true
+	var err error
+	for _, remove := range a.withdraw {
+		err = errors.Join(err, remove())
+	}
+	a.withdraw = nil
+	return err
 }
 
 // removeOwn leaves the ready file of another node alone that was given the same path.

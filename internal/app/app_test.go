@@ -400,7 +400,8 @@ func TestANodeRefusesWhatCannotWorkBeforeItTouchesAnything(t *testing.T) {
 		{"a taken port names who holds it and the flag", func(c *app.Config) { c.ListenGateway = taken.Addr().String() },
 			[]string{"taken by", "--listen-gateway", taken.Addr().String()}},
 		{"an unknown role is named", func(c *app.Config) { c.Roles = []string{"gatway"} }, []string{"gatway", "all, discovery, gateway"}},
-		{"a gateway alone lacks its need", func(c *app.Config) { c.Roles = []string{"gateway"} }, []string{"needs discovery"}},
+		{"probes alone lack their need", func(c *app.Config) { c.Roles = []string{"health"} }, []string{"health needs discovery"}},
+		{"a gateway alone lacks its need", func(c *app.Config) { c.Roles = []string{"gateway"} }, []string{"nothing to serve", "add discovery"}},
 		{"a prefix that is no path", func(c *app.Config) { c.RoutePrefix = "/a b/" }, []string{"route-prefix"}},
 		{"a listener that is no address", func(c *app.Config) { c.ListenControl = "nowhere" }, []string{"--listen-control", "nowhere"}},
 	} {

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/toska-mesh/toska-mesh/internal/backend/otel"
+	"github.com/toska-mesh/toska-mesh/internal/role/health"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/routefile"
 	"github.com/toska-mesh/toska-mesh/mesh"
@@ -24,12 +25,15 @@ const (
 	RoleAll       = "all"
 	RoleDiscovery = "discovery"
 	RoleGateway   = "gateway"
+	RoleHealth    = "health"
 )
 
 // Config is what an operator decides about a node.
 type Config struct {
 	// DataDir is the data directory, made if it is not there; default ./toska-data.
 	DataDir string
+	// Memory, if not nil, takes the place of DataDir: nothing is kept on disk.
+	Memory *Memory
 	// Roles that run here; default all.
 	Roles []string
 	// ListenGateway, ListenControl and ListenDiscovery are host:port; port 0 takes a free one.
@@ -41,14 +45,17 @@ type Config struct {
 	// ReadyFile is written when the node is ready; empty for none.
 	ReadyFile string
 	// ConfigFile is the path of mesh.yaml; empty for none. It is read anew when it changes, and when
-	// Reload has something.
+	// Reload has something. UseFile and WatchFile set it.
 	ConfigFile string
-	// File is what ConfigFile says at the start.
+	// File is what ConfigFile says at the start; nil for nothing.
 	File *routefile.File
 	// Reload asks for ConfigFile to be read anew; may be nil.
 	Reload <-chan os.Signal
 	// Attempts at endpoints for one request, the first among them; 0 for the default of 2.
 	Attempts int
+	// Probes are the numbers of the probes that the family's metadata asks for; zero fields have the
+	// family's defaults.
+	Probes health.Numbers
 	// Spans says where spans go, beside what OTEL_EXPORTER_OTLP_* says.
 	Spans otel.Config
 	// Getenv reads the environment.
@@ -65,6 +72,12 @@ type Config struct {
 	Stdout io.Writer
 	// Wrap, if not nil, stands around the Run of each unit: tests make roles fail with it.
 	Wrap func(unit string, run func(ctx context.Context, ready func()) error) func(ctx context.Context, ready func()) error
+
+	// what UseFile and WatchFile found
+	start   *reading // what is in force at the start; nil for nothing
+	refused *reading // the file as it is, where start is an earlier one
+	stamp   fileStamp
+	given   func(flag string) bool // nil where nobody was asked
 }
 
 // DefaultConfig returns the defaults: everything, on loopback, logged nowhere.
@@ -85,15 +98,15 @@ func (c *Config) Validate() error {
 		fields = append(fields, mesh.FieldError{Field: field, Problem: problem})
 	}
 	for _, r := range c.Roles {
-		if r != RoleAll && r != RoleDiscovery && r != RoleGateway {
-			bad("roles", "there is no role "+r+"; there are all, discovery, gateway")
+		if r != RoleAll && r != RoleDiscovery && r != RoleGateway && r != RoleHealth {
+			bad("roles", "there is no role "+r+"; there are all, discovery, gateway, health")
 		}
 	}
 	if len(c.Roles) == 0 {
 		bad("roles", "no role is given; all is the default")
 	}
-	if c.runs(RoleGateway) && !c.runs(RoleDiscovery) {
-		bad("roles", "the gateway needs discovery, which does not run here, and nodes cannot talk to each other yet; add discovery")
+	if c.runs(RoleHealth) && !c.runs(RoleDiscovery) {
+		bad("roles", "the role health needs discovery, which does not run here, and nodes cannot talk to each other yet; add discovery")
 	}
 	if c.Demo && !(c.runs(RoleDiscovery) && c.runs(RoleGateway)) {
 		bad("demo", "needs the roles discovery and gateway; leave out --demo, or --roles")
@@ -101,7 +114,7 @@ func (c *Config) Validate() error {
 	if _, err := route.NormalPrefix(c.RoutePrefix); err != nil {
 		bad("route-prefix", err.Error())
 	}
-	if c.DataDir == "" {
+	if c.DataDir == "" && c.Memory == nil {
 		bad("data", "is empty; name a directory")
 	}
 	if len(fields) == 0 {

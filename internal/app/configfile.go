@@ -1,8 +1,8 @@
 package app
 
 import (
+	"bytes"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,22 +10,25 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
+	"github.com/toska-mesh/toska-mesh/internal/backend/file"
 	"github.com/toska-mesh/toska-mesh/internal/backend/otel"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/routefile"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
-// CodeConfig is a configuration file that is not taken.
-const CodeConfig = "TOSKA-CONFIG-INVALID"
+// Codes of a configuration file.
+const (
+	// CodeConfig is a file, or a part of it, that is not taken.
+	CodeConfig = "TOSKA-CONFIG-INVALID"
+	// CodeConfigPending is a change that takes effect at the next start.
+	CodeConfigPending = "TOSKA-CONFIG-PENDING"
+)
 
-// configPoll is how often the configuration file is looked at.
-const configPoll = time.Second
-
-// mostTold is how many quarantined objects are told of one by one in the log and in the alarms.
+// mostTold is how many quarantined objects, mistakes and names are told of one by one in the log and in the
+// alarms.
 const mostTold = 20
 
 // ReadConfigFile returns what is in a configuration file. Of one that is too large to be taken it returns
@@ -67,18 +70,61 @@ func notAFile(m fs.FileMode) string {
 	return "no plain file"
 }
 
-// ReadConfig reads a configuration file. The problems are those of single objects, which are quarantined;
-// an error is a file that cannot be taken at all.
-func ReadConfig(path string) (*routefile.File, routefile.Problems, error) {
-	data, err := ReadConfigFile(path)
+// reading is what one look at a configuration file found. It is immutable.
+type reading struct {
+	text []byte
+	at   time.Time
+	// file is nil with an error
+	file     *routefile.File
+	problems routefile.Problems
+	err      error
+}
+
+// look reads a configuration file. The problems are those of single objects, which are quarantined; an error is
+// a file that cannot be taken at all.
+func look(path string) *reading {
+	text, err := ReadConfigFile(path)
 	if err != nil {
-		return nil, nil, err
+		kind := mesh.ErrInvalid
+		if errors.Is(err, fs.ErrNotExist) {
+			kind = mesh.ErrNotFound
+		}
+		return &reading{err: &mesh.Error{Kind: kind, Code: CodeConfig, Detail: err.Error(), Cause: err}}
 	}
-	f, problems := routefile.Parse(path, data)
-	if err := problems.Err(); err != nil {
-		return nil, problems, err
+	return parse(path, text, time.Now())
+}
+
+func parse(path string, text []byte, at time.Time) *reading {
+	r := &reading{text: text, at: at}
+	r.file, r.problems = routefile.Parse(path, text)
+	if err := r.problems.Err(); err != nil {
+		r.err = &mesh.Error{Kind: mesh.ErrInvalid, Code: CodeConfig, Detail: err.Error()}
 	}
-	return f, problems, nil
+	return r
+}
+
+// empty is what is left of a file that is just being written.
+func (r *reading) empty() bool { return len(bytes.TrimSpace(r.text)) == 0 }
+
+// refuseEmpty refuses a file without a word in the place of one with words: nobody empties a file to take
+// everything out of force.
+func (r *reading) refuseEmpty(path string) {
+	r.file, r.err = nil, &mesh.Error{Kind: mesh.ErrInvalid, Code: CodeConfig, Detail: path +
+		": is empty; a file that is to say nothing holds a comment"}
+}
+
+// mistakes are why the file is not taken, each a sentence with its place.
+func (r *reading) mistakes() []string {
+	var out []string
+	for _, p := range r.problems {
+		if p.Fatal && len(out) < mostTold {
+			out = append(out, p.String())
+		}
+	}
+	if len(out) == 0 && r.err != nil {
+		out = append(out, r.err.Error())
+	}
+	return out
 }
 
 // tellProblems logs the first objects that are quarantined, and how many more there are.
@@ -92,14 +138,32 @@ func tellProblems(log *slog.Logger, path string, problems routefile.Problems) {
 }
 
 // UseFile takes over what a configuration file says and what neither a flag nor the environment did:
-// given tells of flags by name.
+// given tells of flags by name, those included for which the environment speaks. Where the file cannot be taken,
+// the last one of its name that could be is, if the data directory has it: a node that has run starts again.
 func (c *Config) UseFile(path string, given func(flag string) bool) error {
-	f, problems, err := ReadConfig(path)
-	if err != nil {
-		return err
+	c.ConfigFile, c.given, c.stamp = path, given, stamp(path)
+	r := look(path)
+	if r.err != nil || r.empty() {
+		last, err := c.lastGood(path)
+		if err != nil {
+			c.Log.Warn("last good configuration cannot be used", "error", err)
+		}
+		if last != nil && r.err == nil && !last.empty() {
+			r.refuseEmpty(path)
+		}
+		if r.err != nil && last == nil {
+			return r.err
+		}
+		if r.err != nil {
+			for _, m := range r.mistakes() {
+				c.Log.Warn("configuration is not taken, the last good one is in force", "file", path, "problem", m, "from", last.at)
+			}
+			c.refused, r = r, last
+		}
 	}
-	tellProblems(c.Log, path, problems)
-	def := DefaultConfig()
+	tellProblems(c.Log, path, r.problems)
+	c.start, c.File = r, r.file
+	f, def := r.file, DefaultConfig()
 	take := func(flag, value, untouched string, to *string) {
 		if value != "" && !given(flag) && *to == untouched {
 			*to = value
@@ -112,8 +176,40 @@ func (c *Config) UseFile(path string, given func(flag string) bool) error {
 		ratio := f.OTLP.Ratio
 		c.Spans = otel.Config{Endpoint: f.OTLP.Endpoint, Protocol: f.OTLP.Protocol, Insecure: f.OTLP.Insecure, Ratio: &ratio}
 	}
-	c.ConfigFile, c.File = path, f
 	return nil
+}
+
+// WatchFile takes the configuration file at path into force when there is one, which is not the case now. given
+// is that of UseFile.
+func (c *Config) WatchFile(path string, given func(flag string) bool) {
+	c.ConfigFile, c.given = path, given
+	if last, err := c.lastGood(path); err == nil && last != nil {
+		c.Log.Warn("configuration file is gone, and what it said with it", "file", path,
+			"routes", len(last.file.Set.Routes), "services", len(last.file.Set.Services))
+	}
+}
+
+// lastGood returns the last text of the file that was taken; nil if none was kept.
+func (c *Config) lastGood(path string) (*reading, error) {
+	if c.Memory != nil {
+		return nil, nil
+	}
+	text, at, ok, err := file.ConfigIn(c.DataDir).Load(absolute(path))
+	if err != nil || !ok {
+		return nil, err
+	}
+	r := parse(path, text, at)
+	if r.err != nil {
+		return nil, r.err
+	}
+	return r, nil
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // setOf is what is configured about routing. What the environment says wins over the file's defaults, and
@@ -131,120 +227,17 @@ func (a *App) setOf(f *routefile.File) *route.Set {
 // anonymous reports whether the family's surface is open to everybody.
 func (a *App) anonymous() bool { return a.cfg.File != nil && a.cfg.File.Discovery.Anonymous }
 
-// followConfig puts the file's routes and services in force when it changes. A file that cannot be taken
-// leaves the last good one in force, and says so until it can.
-func (a *App) followConfig(ctx context.Context, ready func()) error {
-	ready()
-	seen := stamp(a.cfg.ConfigFile)
-	tick := time.NewTicker(configPoll)
-	defer tick.Stop()
-	for {
-		asked := false
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-a.cfg.Reload:
-			asked = true
-		case <-tick.C:
-		}
-		if now := stamp(a.cfg.ConfigFile); asked || now != seen {
-			seen = now
-			a.reload()
-		}
-	}
+// ConfigBeside returns where the configuration file of a data directory is, or would be.
+func ConfigBeside(dataDir string) string {
+	return filepath.Join(filepath.Dir(filepath.Clean(dataDir)), "mesh.yaml")
 }
 
-// fileStamp tells one state of a file from another.
-type fileStamp struct {
-	at   time.Time
-	size int64
-}
-
-func stamp(path string) fileStamp {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fileStamp{}
-	}
-	return fileStamp{info.ModTime(), info.Size()}
-}
-
-func (a *App) reload() {
-	log := a.log("configuration")
-	f, problems, err := ReadConfig(a.cfg.ConfigFile)
-	if err != nil {
-		detail := err.Error() + "; the last good configuration stays in force"
-		a.configAlarm.Store(&detail)
-		log.Error("configuration is not taken, the last good one stays in force", "file", a.cfg.ConfigFile, "error", err)
-		return
-	}
-	a.configAlarm.Store(a.awaitsStart(log, f))
-	tellProblems(log, a.cfg.ConfigFile, problems)
-	a.gateway.Configure(a.setOf(f))
-	log.Info("configuration in force", "file", a.cfg.ConfigFile, "routes", len(f.Set.Routes),
-		"services", len(f.Set.Services), "quarantined", len(f.Set.Quarantined))
-}
-
-// awaitsStart tells of what the file says now and a node reads at its start only. It returns the detail of
-// an alarm, nil if there is nothing to tell.
-func (a *App) awaitsStart(log *slog.Logger, f *routefile.File) *string {
-	keys := a.cfg.startKeys(f)
-	if len(keys) == 0 {
-		return nil
-	}
-	list := strings.Join(keys, ", ")
-	log.Warn("configuration takes effect at the next start", "file", a.cfg.ConfigFile, "keys", list)
-	return new(a.cfg.ConfigFile + ": takes effect at the next start: " + list)
-}
-
-// startKeys returns the keys that are read at the start only and whose values in f are others than those
-// that the node started with. Where a flag or the environment has the say, the file changes nothing.
-func (c *Config) startKeys(f *routefile.File) []string {
-	was, def := c.File, DefaultConfig()
-	if was == nil {
-		was = &routefile.File{OTLP: f.OTLP}
-	}
-	var keys []string
-	differs := func(key string, yes bool) {
-		if yes {
-			keys = append(keys, key)
-		}
-	}
-	moved := func(before, now, inForce, untouched string) bool {
-		return before != now && inForce == cmp.Or(before, untouched)
-	}
-	gateway := routefile.GatewayListener
-	differs("listeners.gateway.address", moved(was.Listeners[gateway].Address.HostPort, f.Listeners[gateway].Address.HostPort,
-		c.ListenGateway, def.ListenGateway))
-	differs("control.address", moved(was.Control.HostPort, f.Control.HostPort, c.ListenControl, def.ListenControl))
-	differs("discovery.address", moved(was.Discovery.Address.HostPort, f.Discovery.Address.HostPort, c.ListenDiscovery, def.ListenDiscovery))
-	differs("discovery.anonymous", was.Discovery.Anonymous != f.Discovery.Anonymous)
-	differs("limits", was.Limits != f.Limits)
-	otlp, otlpWas := f.OTLP, was.OTLP
-	otlp.Origin, otlpWas.Origin = route.Origin{}, route.Origin{}
-	differs("otlp", otlp != otlpWas)
-	return keys
-}
-
-// addConfig tells of what of the configuration is not in force.
-func (a *App) addConfig(st *mesh.Status) {
-	alarm := func(detail string) {
-		st.Alarms = append(st.Alarms, mesh.Alarm{Code: CodeConfig, Detail: detail})
-	}
-	if detail := a.configAlarm.Load(); detail != nil {
-		alarm(*detail)
-	}
-	_, refused := a.gateway.Routes()
-	for _, r := range refused[:min(len(refused), mostTold)] {
-		alarm(fmt.Sprintf("%s: %s %q is quarantined: %s", r.Origin, r.Kind, r.Name, r.Reason))
-	}
-	if more := len(refused) - mostTold; more > 0 {
-		alarm(fmt.Sprintf("and %d more objects are quarantined; toska config check %s tells of all", more, a.cfg.ConfigFile))
-	}
-}
+// openDashboard reports whether the dashboard's paths and the series are open to everybody on the gateway's port.
+func (a *App) openDashboard() bool { return a.cfg.File != nil && a.cfg.File.Dashboard.Anonymous }
 
 // FindConfig returns the configuration file beside a data directory, or empty.
 func FindConfig(dataDir string) string {
-	path := filepath.Join(filepath.Dir(filepath.Clean(dataDir)), "mesh.yaml")
+	path := ConfigBeside(dataDir)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return ""
 	}

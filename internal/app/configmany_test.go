@@ -91,9 +91,11 @@ func (r *running) routes() (inForce, quarantined []mesh.RouteStatus) {
 		r.t.Fatal(err)
 	}
 	for _, route := range all {
-		if route.State == mesh.RouteInForce {
+		switch {
+		case route.Kind != mesh.RouteConfigured:
+		case route.State == mesh.RouteInForce:
 			inForce = append(inForce, route)
-		} else {
+		default:
 			quarantined = append(quarantined, route)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/toska-mesh/toska-mesh/internal/role/health"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
@@ -28,6 +29,8 @@ type EnvSettings struct {
 	// Attempts at endpoints for one request, the first among them: one more than the family's count of
 	// retries.
 	Attempts int
+	// Probes are the numbers of the probes that metadata asks for.
+	Probes health.Numbers
 }
 
 // Notice is a setting of the environment that is not honoured. It never holds the value.
@@ -275,7 +278,8 @@ const (
 	noCORS     = "CORS is left to the services, and OPTIONS goes to them; control and discovery take no page of another origin"
 	noConsul   = "the registry is this node's own; Consul is not used"
 	noBus      = "there is no message bus in this version"
-	noProbes   = "there are no probes in this version; instances report their health"
+	noMonitor  = "the health monitor has no port of its own; it answers on control and on the gateway's port"
+	noLoop     = "`HealthMonitor__ProbeIntervalSeconds` says how often an instance is probed"
 	noTLS      = "there is no TLS in this version"
 	noGrains   = "there are no grains in this version"
 	noKV       = "there is no key-value store in this version"
@@ -287,7 +291,10 @@ const (
 )
 
 // envTable is every name that is known. The reference page is made from it.
-var envTable = []envRow{
+var envTable = slices.Concat(nodeRows, healthRows(), spanRows, familyRows)
+
+// nodeRows are the settings of the node's own, and what the family calls them.
+var nodeRows = []envRow{
 	{name: "TOSKA_DATA", does: "the data directory; `--data` wins",
 		apply: func(e *EnvSettings, v string) string { e.DataDir = v; return "" }},
 	{name: envIgnore, does: "settings that are knowingly not honoured, separated by commas: those that would refuse the start are only told of then, the others not even that"},
@@ -299,7 +306,26 @@ var envTable = []envRow{
 		does: "the path below which services are found, `/api/` by default", apply: setPrefix},
 	{name: "*", parts: []string{"GATEWAY_RETRY_COUNT", "Mesh__Gateway__Resilience__RetryCount"},
 		does: "how often a request is tried again, 0 to 10; only requests that may be repeated are, and within the budget", apply: setRetries},
+}
 
+// spanRows are OpenTelemetry's settings of where spans go, which are read with the configuration's.
+var spanRows = []envRow{
+	{name: "OTEL_EXPORTER_OTLP_*", parts: []string{"TRACES_ENDPOINT", "ENDPOINT"},
+		does: "URL that spans are sent to; nothing is sent without one, or `otlp.endpoint` in the configuration file, over which it wins"},
+	{name: "OTEL_EXPORTER_OTLP_*", parts: []string{"TRACES_PROTOCOL", "PROTOCOL"}, does: "`grpc` or `http/protobuf`"},
+	{name: "OTEL_EXPORTER_OTLP_*", parts: []string{"TRACES_HEADERS", "HEADERS"}, does: "fields that are sent with spans, as KEY=VALUE separated by commas"},
+	{name: "OTEL_EXPORTER_OTLP_*", parts: []string{"TRACES_INSECURE", "INSECURE", "TRACES_TIMEOUT", "TIMEOUT", "TRACES_COMPRESSION", "COMPRESSION",
+		"TRACES_CERTIFICATE", "CERTIFICATE", "TRACES_CLIENT_CERTIFICATE", "CLIENT_CERTIFICATE", "TRACES_CLIENT_KEY", "CLIENT_KEY"},
+		does: "as OpenTelemetry's exporter reads it"},
+	{name: "OTEL_*", parts: []string{"RESOURCE_ATTRIBUTES", "SERVICE_NAME"}, does: "what spans say of the node; wins over its own words"},
+	{name: "OTEL_SDK_DISABLED", does: "`true` sends no spans"},
+	{name: "OTEL_TRACES_EXPORTER", does: "`none` sends no spans"},
+	{name: "OTEL_TRACES_SAMPLER", does: "which traces that begin here are sampled; wins over `otlp.ratio`"},
+	{name: "OTEL_TRACES_SAMPLER_ARG", does: "the ratio of that sampler"},
+}
+
+// familyRows are the settings of the family's other programs that a node does not honour.
+var familyRows = []envRow{
 	{name: "*", parts: []string{"JWT_SECRET_KEY", "Jwt__SecretKey", "Jwt__Secret"}, effect: EnvRefused, does: closesJWT},
 	{name: "GATEWAY_RATE_LIMIT_*", parts: []string{"ENABLED", "PERMITS", "WINDOW_SECONDS"}, effect: EnvRefused, does: closesRate,
 		harmless: func(r *envReader, _ string) bool { return r.says("GATEWAY_RATE_LIMIT_ENABLED", false) }},
@@ -333,11 +359,8 @@ var envTable = []envRow{
 		"HealthChecks__Consul__Port"}, effect: EnvNamed, does: noConsul},
 	{name: "*", parts: []string{"RABBITMQ_URL", "Messaging__RabbitMqHost", "Messaging__RabbitMqVirtualHost", "Messaging__RabbitMqUsername",
 		"Messaging__RabbitMqPassword"}, effect: EnvNamed, does: noBus},
-	{name: "HEALTHMONITOR_*", parts: []string{"PORT", "PROBE_INTERVAL_SECONDS", "HTTP_TIMEOUT_SECONDS", "TCP_TIMEOUT_SECONDS",
-		"FAILURE_THRESHOLD"}, effect: EnvNamed, does: noProbes},
-	{name: "HealthMonitor__*", parts: []string{"ProbeIntervalSeconds", "HttpTimeoutSeconds", "TcpTimeoutSeconds", "FailureThreshold",
-		"RecoveryThreshold", "HttpHeaders__0"}, effect: EnvNamed, does: noProbes},
-	{name: "HealthCheck__IntervalSeconds", effect: EnvNamed, does: noProbes},
+	{name: "HEALTHMONITOR_PORT", effect: EnvNamed, does: noMonitor},
+	{name: "HealthCheck__IntervalSeconds", effect: EnvNamed, does: noLoop},
 	{name: "DASHBOARD_*_URL", parts: []string{"PROMETHEUS", "TRACING", "DISCOVERY", "HEALTHMONITOR", "GATEWAY_BASE", "OBSERVABILITY_BASE"},
 		effect: EnvNamed, does: "the node answers for the dashboard itself, as far as it can"},
 	{name: "Dashboard__*BaseUrl", parts: []string{"Prometheus", "Tracing", "Discovery", "HealthMonitor"}, effect: EnvNamed,

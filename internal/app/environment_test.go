@@ -7,10 +7,13 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/toska-mesh/toska-mesh/internal/app"
+	"github.com/toska-mesh/toska-mesh/internal/backend/otel"
+	"github.com/toska-mesh/toska-mesh/internal/role/health"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
@@ -44,6 +47,11 @@ func TestWhatTheEnvironmentSets(t *testing.T) {
 		{"two names that agree", []string{"GATEWAY_ROUTE_PREFIX", "svc", "Mesh__Gateway__Routing__RoutePrefix", "/svc/"},
 			app.EnvSettings{RoutePrefix: "/svc/"}},
 		{"no retries", []string{"GATEWAY_RETRY_COUNT", "0"}, app.EnvSettings{Attempts: 1}},
+		{"the health monitor's numbers", []string{"HEALTHMONITOR_PROBE_INTERVAL_SECONDS", "15", "HEALTHMONITOR_HTTP_TIMEOUT_SECONDS", "7",
+			"HealthMonitor__TcpTimeoutSeconds", "2", "HealthMonitor__RecoveryThreshold", "4", "HEALTHMONITOR_FAILURE_THRESHOLD", "5"},
+			app.EnvSettings{Probes: health.Numbers{Interval: 15 * time.Second, HTTPTimeout: 7 * time.Second, TCPTimeout: 2 * time.Second, Down: 5, Up: 4}}},
+		{"thresholds that are none are the family's", []string{"HEALTHMONITOR_FAILURE_THRESHOLD", "0", "HealthMonitor__RecoveryThreshold", "-1"},
+			app.EnvSettings{Probes: health.Numbers{Down: 3, Up: 2}}},
 		{"three retries, in upper case", []string{"MESH__GATEWAY__RESILIENCE__RETRYCOUNT", "3"}, app.EnvSettings{Attempts: 4}},
 	}
 	for _, tt := range tests {
@@ -74,6 +82,9 @@ func TestWhatTheEnvironmentRefuses(t *testing.T) {
 		{"two prefixes", []string{"GATEWAY_ROUTE_PREFIX", "a", "Mesh__Gateway__Routing__RoutePrefix", "b"},
 			"Mesh__Gateway__Routing__RoutePrefix", "GATEWAY_ROUTE_PREFIX"},
 		{"no count of retries", []string{"GATEWAY_RETRY_COUNT", "-1"}, "GATEWAY_RETRY_COUNT", "0 to 10"},
+		{"a number of seconds that is none", []string{"HEALTHMONITOR_PROBE_INTERVAL_SECONDS", "30s"}, "HEALTHMONITOR_PROBE_INTERVAL_SECONDS", "1 to 86400"},
+		{"no seconds at all", []string{"HEALTHMONITOR_TCP_TIMEOUT_SECONDS", "0"}, "HEALTHMONITOR_TCP_TIMEOUT_SECONDS", "1 to 86400"},
+		{"a threshold that is none", []string{"HealthMonitor__FailureThreshold", "many"}, "HealthMonitor__FailureThreshold", "1 to 100"},
 		{"a secret for tokens", []string{"JWT_SECRET_KEY", secret}, "JWT_SECRET_KEY", "unset it"},
 		{"its name in .NET", []string{"Jwt__SecretKey", secret}, "Jwt__SecretKey", "unset it"},
 		{"its other name in .NET", []string{"Jwt__Secret", secret}, "Jwt__Secret", "unset it"},
@@ -140,11 +151,18 @@ func TestAnEnvironmentFullOfFamilyNames(t *testing.T) {
 	const secret = "hunter2hunter2hunter2hunter2hunter2"
 	fine := map[string]string{"GATEWAY_PORT": "5000", "DISCOVERY_PORT": "8080", "GATEWAY_RETRY_COUNT": "3",
 		"Mesh__Gateway__Resilience__RetryCount": "3", "GATEWAY_ROUTE_PREFIX": "/api/", "Mesh__Gateway__Routing__RoutePrefix": "/api/",
-		"TOSKA_DATA": "/data", "TOSKA_ENV_IGNORE": ""}
+		"TOSKA_DATA": "/data", "TOSKA_ENV_IGNORE": "",
+		"HEALTHMONITOR_PROBE_INTERVAL_SECONDS": "30", "HealthMonitor__ProbeIntervalSeconds": "30",
+		"HEALTHMONITOR_HTTP_TIMEOUT_SECONDS": "5", "HealthMonitor__HttpTimeoutSeconds": "5",
+		"HEALTHMONITOR_TCP_TIMEOUT_SECONDS": "3", "HealthMonitor__TcpTimeoutSeconds": "3",
+		"HEALTHMONITOR_FAILURE_THRESHOLD": "3", "HealthMonitor__FailureThreshold": "3", "HealthMonitor__RecoveryThreshold": "2"}
 	var env []string
 	want := map[app.EnvEffect]map[string]bool{}
 	for _, n := range app.EnvNames() {
 		value, ok := fine[n.Name]
+		if strings.HasPrefix(n.Name, "OTEL_") {
+			value, ok = "x", true // read elsewhere
+		}
 		if ok != (n.Effect == app.EnvHonoured) {
 			t.Errorf("%s is %s, which this test does not expect", n.Name, n.Effect)
 		}
@@ -190,7 +208,8 @@ func TestAnEnvironmentFullOfFamilyNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(app.EnvSettings{DataDir: "/data", ListenGateway: ":5000", ListenDiscovery: ":8080", RoutePrefix: "/api/", Attempts: 4}, got); diff != "" {
+	if diff := cmp.Diff(app.EnvSettings{DataDir: "/data", ListenGateway: ":5000", ListenDiscovery: ":8080", RoutePrefix: "/api/", Attempts: 4,
+		Probes: health.DefaultConfig().Metadata}, got); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
 	if len(notices) != len(want[app.EnvNamed])+len(want[app.EnvRefused]) {
@@ -213,6 +232,28 @@ func TestTheEnvironmentPageIsCurrent(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(got), want); diff != "" {
 		t.Errorf("%s is out of date; run go test ./internal/app -run EnvironmentPage -update-environment (-page +table):\n%s", path, diff)
+	}
+}
+
+// What the exporter of spans reads is on the page too.
+func TestTheEnvironmentPageHasWhatTheExporterReads(t *testing.T) {
+	known := map[string]bool{}
+	for _, n := range app.EnvNames() {
+		known[n.Name] = n.Effect == app.EnvHonoured
+	}
+	read := 0
+	getenv := func(name string) string {
+		read++
+		if !known[name] {
+			t.Errorf("%s is read and not told of", name)
+		}
+		if strings.HasSuffix(name, "_ENDPOINT") {
+			return "http://127.0.0.1:4317"
+		}
+		return ""
+	}
+	if _, err := otel.Resolve(otel.Config{}, getenv); err != nil || read < 9 {
+		t.Errorf("%d names were read, %v", read, err)
 	}
 }
 

@@ -19,17 +19,27 @@ func (a *App) Status(context.Context) (mesh.Status, error) {
 		NodeID: a.dir.NodeID(), Version: a.cfg.Version, PID: os.Getpid(), DataDir: a.dir.Path(),
 		StartedAt: a.started.UTC(), Addresses: a.listeners.addresses(), Ready: !a.stopping.Load(),
 	}
+	unopened := a.store.failure.Load()
 	for _, u := range a.supervisor.Status() {
-		st.Roles = append(st.Roles, roleStatus(u))
+		role := roleStatus(u)
+		if u.Name == unitStore && unopened != nil && u.State == lifecycle.Starting {
+			role.State, role.Reason = string(lifecycle.Failed), unopened.Cause.Error()
+		}
+		st.Roles = append(st.Roles, role)
 		st.Ready = st.Ready && u.State == lifecycle.Ready
+	}
+	if unopened != nil {
+		st.Alarms = append(st.Alarms, mesh.Alarm{Code: unopened.Code, Detail: unopened.Detail})
 	}
 	if a.discovery != nil {
 		a.addRegistry(&st)
+	} else {
+		st.Registry.Stale = true
 	}
 	if a.gateway != nil {
 		st.Table = a.gateway.Table()
-		a.addConfig(&st)
 	}
+	a.addConfig(&st)
 	return st, nil
 }
 

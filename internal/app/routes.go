@@ -1,44 +1,30 @@
 package app
 
 import (
-	"cmp"
 	"context"
 
-	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
 // Routes implements mesh.Routing.
 func (a *App) Routes(context.Context) ([]mesh.RouteStatus, error) {
-	if a.gateway == nil || !a.running.Load() {
-		return nil, &mesh.Error{Kind: mesh.ErrUnavailable, Code: mesh.CodeUnavailable, Detail: "no gateway runs here yet"}
+	if err := a.gatewayRuns(); err != nil {
+		return nil, err
 	}
-	specs, refused := a.gateway.Routes()
-	out := make([]mesh.RouteStatus, 0, len(specs)+len(refused))
-	for i := range specs {
-		s := &specs[i]
-		out = append(out, mesh.RouteStatus{
-			Name: s.Name, Hosts: s.Hosts, Path: pattern(s), Methods: s.Methods, Service: s.Service,
-			Origin: s.Origin.String(), State: mesh.RouteInForce,
-		})
-	}
-	for _, r := range refused {
-		if r.Kind == "route" {
-			out = append(out, mesh.RouteStatus{
-				Name: r.Name, Origin: r.Origin.String(), State: mesh.RouteQuarantined, Reason: r.Reason,
-			})
-		}
-	}
-	return out, nil
+	return a.gateway.RouteStatus(), nil
 }
 
-// pattern is a route's path as text.
-func pattern(s *route.Spec) string {
-	switch {
-	case s.Exact != "":
-		return s.Exact
-	case s.Prefix == "" || s.Prefix[len(s.Prefix)-1] == '/':
-		return cmp.Or(s.Prefix, "/") + "…"
+// Upstreams implements mesh.Routing.
+func (a *App) Upstreams(_ context.Context, service string) ([]mesh.UpstreamStatus, error) {
+	if err := a.gatewayRuns(); err != nil {
+		return nil, err
 	}
-	return s.Prefix + "/…"
+	return a.gateway.UpstreamStatus(service), nil
+}
+
+func (a *App) gatewayRuns() error {
+	if a.gateway == nil || !a.running.Load() {
+		return &mesh.Error{Kind: mesh.ErrUnavailable, Code: mesh.CodeUnavailable, Detail: "no gateway runs here yet"}
+	}
+	return nil
 }

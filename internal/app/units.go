@@ -16,6 +16,7 @@ import (
 	"github.com/toska-mesh/toska-mesh/internal/wire/discoveryapi"
 	"github.com/toska-mesh/toska-mesh/internal/wire/familyapi"
 	"github.com/toska-mesh/toska-mesh/internal/wire/gatewayapi"
+	"github.com/toska-mesh/toska-mesh/internal/wire/healthapi"
 	"github.com/toska-mesh/toska-mesh/internal/wire/httpapi"
 	"github.com/toska-mesh/toska-mesh/internal/wire/metricsapi"
 	"github.com/toska-mesh/toska-mesh/internal/wire/nodeapi"
@@ -23,6 +24,9 @@ import (
 
 // stopGrace is how long the requests of the control plane may take when the node stops.
 const stopGrace = 5 * time.Second
+
+// unitStore is the unit of the registry's store.
+const unitStore = "store"
 
 // units is the table of what runs here: each part with what it needs and wants. The gateway only wants
 // discovery, and nothing but the demo needs the gateway: it drains first.
@@ -50,24 +54,38 @@ func (a *App) units() ([]lifecycle.Unit, error) {
 		a.discovery = role
 		a.series.Registry(a.registrySeries)
 		// Discovery waits for the store by itself, so that what wants discovery need not.
-		add(lifecycle.Unit{Name: "store", Run: a.runStore})
-		add(lifecycle.Unit{Name: RoleDiscovery, Wants: []string{"store"}, Run: role.Run})
+		add(lifecycle.Unit{Name: unitStore, Run: a.runStore})
+		add(lifecycle.Unit{Name: RoleDiscovery, Wants: []string{unitStore}, Run: role.Run})
+		if a.cfg.runs(RoleHealth) {
+			if a.health, err = a.newHealth(); err != nil {
+				return nil, err
+			}
+			a.series.Probes(a.probeSeries)
+			add(lifecycle.Unit{Name: RoleHealth, Wants: []string{RoleDiscovery}, Run: a.health.Run})
+		}
 		add(lifecycle.Unit{
 			Name: "discovery-listener", Wants: []string{RoleDiscovery},
 			Run: a.server(listenDiscovery, a.discoveryHandler()),
 		})
 	}
-	add(lifecycle.Unit{Name: listenControl, Wants: []string{RoleDiscovery}, Run: a.server(listenControl, a.controlHandler())})
+	if a.cfg.ConfigFile != "" {
+		add(lifecycle.Unit{Name: "configuration", Run: a.followConfig})
+		gatewayWants = append(gatewayWants, "configuration")
+	}
+	control := a.server(listenControl, a.controlHandler())
+	add(lifecycle.Unit{Name: listenControl, Wants: []string{RoleDiscovery}, Run: func(ctx context.Context, ready func()) error {
+		return control(ctx, func() {
+			a.findable()
+			ready()
+		})
+	}})
 	if a.cfg.runs(RoleGateway) {
 		role, err := a.newGateway()
 		if err != nil {
 			return nil, err
 		}
 		a.gateway = role
-		if a.cfg.ConfigFile != "" {
-			add(lifecycle.Unit{Name: "configuration", Run: a.followConfig})
-			gatewayWants = append(gatewayWants, "configuration")
-		}
+		a.series.Upstreams(role.UpstreamSeries)
 		add(lifecycle.Unit{Name: RoleGateway, Wants: gatewayWants, Run: role.Run})
 	}
 	if a.cfg.Demo {
@@ -100,9 +118,9 @@ func (a *App) newGateway() (*gateway.Gateway, error) {
 		signals.Spans = a.spans
 	}
 	role, err := gateway.New(cfg, gateway.Ports{
-		Discovery: a.discovery, Listener: a.listeners[listenGateway],
+		Discovery: a.registry(), Listener: a.listeners[listenGateway],
 		Internal: httpapi.NewExchangeHandler(a.internalHandler(), a.listeners.describe(listenGateway, a.cfg.ListenGateway, false)),
-		Signals:  signals, Saved: a.dir.Table(), Log: a.log(RoleGateway),
+		Signals:  signals, Saved: a.table(), Log: a.log(RoleGateway),
 	})
 	if err != nil {
 		return nil, err
@@ -116,8 +134,8 @@ func (a *App) internalHandler() http.Handler {
 	mux := http.NewServeMux()
 	log := a.log(RoleGateway)
 	httpapi.MountHealth(mux, gatewayNode{a}, nil)
-	metricsapi.Mount(mux, a.series.Gatherer(), log)
-	dashboardapi.Mount(mux, a.discovery, dashboardapi.Options{Liveness: a.discovery, Log: log})
+	metricsapi.Mount(mux, a.series.Gatherer(), a.openDashboard(), log)
+	a.mountDashboard(mux, a.openDashboard(), log)
 	return httpapi.Handler(mux, a.listeners.describe(listenGateway, a.cfg.ListenGateway, false), a.verifier, log)
 }
 
@@ -130,14 +148,19 @@ func (a *App) controlHandler() http.Handler {
 	if a.cfg.runs(RoleGateway) {
 		gatewayapi.Mount(api, a)
 	}
+	if a.health != nil {
+		healthapi.Mount(api, a.health)
+	}
 	httpapi.MountHealth(mux, a, nil)
 	httpapi.MountErrorPages(mux, docs.ErrorPage)
-	metricsapi.Mount(mux, a.series.Gatherer(), log)
+	metricsapi.Mount(mux, a.series.Gatherer(), false, log)
 	metricsapi.MountProfiles(mux)
 	if a.discovery != nil {
 		discoveryapi.Mount(mux, api, a.discovery, discoveryapi.Options{Log: log})
 		a.mountFamily(mux, log, discoveryapi.ServiceName, nodeapi.ServiceName)
-		dashboardapi.Mount(mux, a.discovery, dashboardapi.Options{Liveness: a.discovery, Log: log})
+		a.mountDashboard(mux, false, log)
+	} else {
+		discoveryapi.Mount(mux, api, a.registry(), discoveryapi.Options{Log: log})
 	}
 	l := a.listeners.describe(listenControl, a.cfg.ListenControl, a.anonymous())
 	l.ErrorPages = true
@@ -153,9 +176,17 @@ func (a *App) discoveryHandler() http.Handler {
 	return httpapi.Handler(mux, a.listeners.describe(listenDiscovery, a.cfg.ListenDiscovery, a.anonymous()), a.verifier, log)
 }
 
+func (a *App) mountDashboard(mux *http.ServeMux, anonymous bool, log *slog.Logger) {
+	opt := dashboardapi.Options{Probing: a.probing(), Anonymous: anonymous, Log: log}
+	if a.discovery != nil {
+		opt.Liveness = a.discovery
+	}
+	dashboardapi.Mount(mux, a.registry(), opt)
+}
+
 func (a *App) mountFamily(mux *http.ServeMux, log *slog.Logger, reflect ...string) {
 	familyapi.Mount(mux, a.discovery, familyapi.Options{
-		Liveness: a.discovery, Metadata: a.discovery, Serving: a.serves(RoleDiscovery), Log: log, Reflect: reflect,
+		Liveness: a.discovery, Metadata: a.discovery, Probing: a.probing(), Serving: a.serves(RoleDiscovery), Log: log, Reflect: reflect,
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/toska-mesh/toska-mesh/internal/trust/pointer"
 	"github.com/toska-mesh/toska-mesh/internal/wire/discoveryapi"
 	"github.com/toska-mesh/toska-mesh/internal/wire/gatewayapi"
+	"github.com/toska-mesh/toska-mesh/internal/wire/healthapi"
 	"github.com/toska-mesh/toska-mesh/internal/wire/nodeapi"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
@@ -80,10 +81,12 @@ type remote struct {
 	*discoveryapi.Client
 	node    *nodeapi.Client
 	gateway *gatewayapi.Client
+	health  *healthapi.Client
 }
 
 func connect(control, token string) Client {
-	return remote{discoveryapi.NewClient(control, token), nodeapi.NewClient(control, token), gatewayapi.NewClient(control, token)}
+	return remote{discoveryapi.NewClient(control, token), nodeapi.NewClient(control, token), gatewayapi.NewClient(control, token),
+		healthapi.NewClient(control, token)}
 }
 
 // Status implements mesh.Node.
@@ -92,11 +95,22 @@ func (r remote) Status(ctx context.Context) (mesh.Status, error) { return r.node
 // Routes implements mesh.Routing.
 func (r remote) Routes(ctx context.Context) ([]mesh.RouteStatus, error) { return r.gateway.Routes(ctx) }
 
+// Upstreams implements mesh.Routing.
+func (r remote) Upstreams(ctx context.Context, service string) ([]mesh.UpstreamStatus, error) {
+	return r.gateway.Upstreams(ctx, service)
+}
+
+// Probes implements Prober.
+func (r remote) Probes(ctx context.Context, service string) ([]mesh.ProbeStatus, error) {
+	return r.health.Probes(ctx, service)
+}
+
 // Close implements Client.
 func (r remote) Close() {
 	r.Client.Close()
 	r.node.Close()
 	r.gateway.Close()
+	r.health.Close()
 }
 
 // isTerminal reports whether the stream is shown to a person.

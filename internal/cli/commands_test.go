@@ -48,22 +48,54 @@ func TestServicesPrintsJSON(t *testing.T) {
 }
 
 func TestServicesWatchPrintsWhatChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		one := mesh.Instance{Service: "web", ID: "w1", Address: "10.0.0.1", Port: 80, Registrar: "service", RegisteredAt: time.Now().Add(-time.Minute)}
+		list := []*mesh.Snapshot{snapshot(1, new(one)), snapshot(2, new(one))}
+		then := func(edit func(*mesh.Instance)) {
+			edit(&one)
+			list = append(list, snapshot(uint64(len(list)+1), new(one)))
+		}
+		report := mesh.Evidence{Source: "report", Health: mesh.Degraded, Output: "slow"}
+		probe := mesh.Evidence{Source: "probe", Health: mesh.Failing, Output: "503\tfrom http://10.0.0.1:80/"}
+		then(func(i *mesh.Instance) {
+			i.Health, i.HealthBy, i.Evidence = mesh.Failing, "probe", []mesh.Evidence{probe}
+		})
+		then(func(i *mesh.Instance) { i.Evidence = []mesh.Evidence{probe, report} })
+		then(func(i *mesh.Instance) {
+			i.Health, i.HealthBy, i.Evidence = mesh.Degraded, "report", []mesh.Evidence{{Source: "probe"}, report}
+		})
+		then(func(i *mesh.Instance) { i.Health, i.HealthBy, i.Evidence = mesh.Failing, "session", nil })
+		then(func(i *mesh.Instance) { i.Health, i.HealthBy, i.Evidence = mesh.Passing, "", nil })
+		then(func(i *mesh.Instance) { i.Draining, i.Metadata = true, map[string]string{"weight": "3"} })
+		then(func(i *mesh.Instance) { i.Draining, i.Metadata, i.Incarnation, i.Port = false, nil, 2, 81 })
+		w.client.snapshots = append(list, snapshot(99))
+		w.client.err = mesh.ErrForbidden // ends the watch
+		w.expect(t, w.run(t.Context(), "services", "-w"), 5)
+		const web, now = "\tweb\tw1\t10.0.0.1\t80\t", "\t2000-01-01T00:00:00Z\t"
+		want := "+" + web + "passing\t-" + now + "registered 1m ago by service; passing, as it was registered; nobody has said otherwise\n" +
+			"~" + web + "failing\t-" + now + `failing, was passing: probe says "503\tfrom http://10.0.0.1:80/"` + "\n" +
+			"~" + web + "failing\t-" + now + `still failing; report says "slow"` + "\n" +
+			"~" + web + "degraded\t-" + now + `degraded, was failing: report says "slow"` + "\n" +
+			"~" + web + "failing\t-" + now + "failing, was degraded, because the connection of its session broke\n" +
+			"~" + web + "passing\t-" + now + "passing, was failing: heard again\n" +
+			"~" + web + "passing\tdraining" + now + "drains; metadata is weight=\"3\"\n" +
+			"~\tweb\tw1\t10.0.0.1\t81\tpassing\t-" + now + "registered anew by service; moved from 10.0.0.1:80; drains no more; metadata is empty\n" +
+			"-\tweb\tw1\t10.0.0.1\t81\tpassing\t-" + now + "deregistered; it was passing\n"
+		if diff := cmp.Diff(want, w.stdout.String()); diff != "" {
+			t.Errorf("output (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestServicesWatchPrintsJSONLineByLine(t *testing.T) {
 	w := newWorld()
 	one := &mesh.Instance{Service: "web", ID: "w1", Address: "10.0.0.1", Port: 80}
-	failing := *one
-	failing.Health = mesh.Failing
-	w.client.snapshots = []*mesh.Snapshot{snapshot(1, one), snapshot(2, one), snapshot(3, &failing), snapshot(4)}
+	w.client.snapshots = []*mesh.Snapshot{snapshot(1, one), snapshot(2, one), snapshot(3)}
 	w.client.err = mesh.ErrForbidden // ends the watch
-	w.expect(t, w.run(t.Context(), "services", "-w"), 5)
-	want := "+\tweb\tw1\t10.0.0.1\t80\tpassing\t-\n~\tweb\tw1\t10.0.0.1\t80\tfailing\t-\n-\tweb\tw1\t10.0.0.1\t80\tfailing\t-\n"
-	if diff := cmp.Diff(want, w.stdout.String()); diff != "" {
-		t.Errorf("output (-want +got):\n%s", diff)
-	}
-	asJSON := newWorld()
-	asJSON.client.snapshots, asJSON.client.err = w.client.snapshots, mesh.ErrForbidden
-	asJSON.run(t.Context(), "services", "-w", "--json")
-	if lines := strings.Count(asJSON.stdout.String(), "\n"); lines != 4 {
-		t.Errorf("%d lines of JSON, want one for each of 4 snapshots:\n%s", lines, asJSON.stdout.String())
+	w.run(t.Context(), "services", "-w", "--json")
+	if lines := strings.Count(w.stdout.String(), "\n"); lines != 3 {
+		t.Errorf("%d lines of JSON, want one for each of 3 snapshots:\n%s", lines, w.stdout.String())
 	}
 }
 

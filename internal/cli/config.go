@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/toska-mesh/toska-mesh/internal/app"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/routefile"
 )
 
@@ -39,7 +40,8 @@ FILE:LINE:COLUMN: PATH: what is wrong (did you mean "this"?), and for each file 
 node would make of it.
 
 A mistake inside a route or a service takes that one alone out of force. With any other mistake a node
-does not take the file. The exit code is 10 in both cases, and 0 if there is no mistake in any file.`,
+does not take the file. The exit code is 10 in both cases, and 0 if there is no mistake in any file. A
+warning is no mistake: it tells of a route that takes more than it may have been meant to.`,
 		Example: `  toska config check mesh.yaml
   toska config check --json mesh.yaml | jq -r '.files[].problems[].reason'`,
 		Args: cobra.MinimumNArgs(1),
@@ -71,6 +73,9 @@ func (e *Env) checkConfig(names []string, asJSON bool) error {
 		for _, p := range problems {
 			say(e.Stdout, "%s", printable(p.String()))
 		}
+		for _, w := range warnings(f) {
+			say(e.Stdout, "%s", printable(w.Origin.String()+": warning: route "+w.Name+" "+w.Text))
+		}
 		say(e.Stdout, "%s", printable(name+": "+verdictOn(f, problems)))
 	}
 	if asJSON {
@@ -85,12 +90,20 @@ func (e *Env) checkConfig(names []string, asJSON bool) error {
 	case errors.Is(unreadable, fs.ErrNotExist):
 		return fail(codeNotFound, "name a file that is there", "%w", unreadable)
 	case unreadable != nil:
-		return unreadable
+		return fail(codeConfig, "name a plain file that can be read", "%w", unreadable)
 	case wrong > 0:
 		return fail(codeConfig, "correct what is told above and check again; docs/reference/mesh-yaml.md has every key",
 			"check the configuration: %w in %d of %s", errMistakes, wrong, count(len(names), "file"))
 	}
 	return nil
+}
+
+// warnings are what is odd about a file and no mistake, as a node with the usual prefix would see it.
+func warnings(f *routefile.File) []route.Warning {
+	if f == nil {
+		return nil
+	}
+	return f.Set.Warnings(route.DefaultPrefix)
 }
 
 // verdictOn says what a node would make of a file.
@@ -127,6 +140,8 @@ type configFileJSON struct {
 	Routes      int           `json:"routes"`
 	Quarantined int           `json:"quarantined"`
 	Problems    []problemJSON `json:"problems"`
+	// Warnings are no mistakes: the file is OK with them.
+	Warnings []problemJSON `json:"warnings,omitempty"`
 }
 
 type problemJSON struct {
@@ -150,6 +165,10 @@ func toConfigJSON(name string, f *routefile.File, problems routefile.Problems) c
 	for _, p := range problems {
 		out.Problems = append(out.Problems, problemJSON{File: p.Origin.File, Line: p.Origin.Line, Column: p.Origin.Column,
 			Path: p.Path, Reason: p.Reason, Nearest: p.Nearest, Kind: p.Kind, Name: p.Name, Fatal: p.Fatal})
+	}
+	for _, w := range warnings(f) {
+		out.Warnings = append(out.Warnings, problemJSON{File: w.Origin.File, Line: w.Origin.Line, Column: w.Origin.Column,
+			Reason: w.Text, Kind: route.KindRoute, Name: w.Name})
 	}
 	return out
 }

@@ -20,7 +20,7 @@ func writeFile(t *testing.T, name, text string) string {
 }
 
 const (
-	rightConfig = "services:\n  orders: {balance: round-robin}\nroutes:\n  - {name: a, to: {service: orders}}\n"
+	rightConfig = "services:\n  orders: {balance: round-robin}\nroutes:\n  - {name: a, match: {host: h}, to: {service: orders}}\n"
 	badRoute    = rightConfig + "  - {name: b, to: {servise: x}}\n"
 	badConfig   = "lisener: {}\ncontrol: {addrss: \"127.0.0.1:1\"}\n"
 )
@@ -44,7 +44,7 @@ func TestConfigCheck(t *testing.T) {
 				bad + ":2:11: control.addrss: unknown key (did you mean \"address\"?)\n" +
 				bad + ": 2 mistakes; a node does not take this file\n", "there are mistakes in 1 of 2 files"},
 		{"a file that is not there, and one that is", []string{right + ".not", bad[:0] + right}, 6, right + ": ok: 1 service, 1 route\n", "to do: "},
-		{"a directory", []string{t.TempDir()}, 1, "", "read the configuration"},
+		{"a directory", []string{t.TempDir()}, 10, "", "read the configuration"},
 		{"no file", nil, 2, "", "config check --help"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -74,6 +74,14 @@ func TestConfigCheckPrintsJSON(t *testing.T) {
 	}
 	right := newWorld()
 	right.expect(t, right.run(t.Context(), "config", "check", "--json", writeFile(t, "r.yaml", rightConfig)), 0, `"ok": true`, `"problems": []`)
+}
+
+func TestConfigCheckWarnsOfARouteThatTakesAll(t *testing.T) {
+	path := writeFile(t, "all.yaml", "routes:\n  - {name: all, to: {service: orders}}\n")
+	w := newWorld()
+	w.expect(t, w.run(t.Context(), "config", "check", path), 0, path+":2:5: warning: route all shadows the prefix /api/", path+": ok: 0 services, 1 route")
+	j := newWorld()
+	j.expect(t, j.run(t.Context(), "config", "check", "--json", path), 0, `"ok": true`, `"warnings": [`, `"line": 2`, "shadows the prefix")
 }
 
 // What is wrong with a file cannot steer the terminal.

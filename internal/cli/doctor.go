@@ -25,7 +25,7 @@ const (
 
 // finding is one thing that the doctor looked at.
 type finding struct {
-	// Area is what it is about: data, disk, secrets, ports, pointers, clock, files, node, service.
+	// Area is what it is about: data, config, disk, secrets, ports, pointers, clock, files, node, service.
 	Area    string `json:"area"`
 	Verdict string `json:"verdict"`
 	Says    string `json:"says"`
@@ -67,9 +67,9 @@ func newDoctor(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what is wrong with this machine and its nodes, and say what to do",
-		Long: `Look for what is wrong, with or without a running node: the data directory, its disk and its secrets,
-ports and who has them, the files by which nodes are found, the clock, the limit of open files, and what
-a running node says of itself and its services.
+		Long: `Look for what is wrong, with or without a running node: the data directory, its store, its disk and its
+secrets, the configuration file, ports and who has them, the files by which nodes are found, the clock,
+the limit of open files, and what a running node says of itself and its services.
 
 Each line is ok, warn or fail, and what is to be done follows it. The exit code is 0 unless a line says
 fail. Nothing is changed.`,
@@ -108,7 +108,7 @@ func (c *checkup) examine(ctx context.Context, f *finder, data string) error {
 		c.data(cmp.Or(dir, defaultData()))
 	}
 	if len(patients) == 0 {
-		c.freePorts(ctx)
+		c.freePorts(ctx, c.config(cmp.Or(data, defaultData())))
 		c.openFiles(0, "a node started here")
 	}
 	c.clock()

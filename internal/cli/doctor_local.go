@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/app"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/routefile"
 	"github.com/toska-mesh/toska-mesh/internal/util/openfiles"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
@@ -98,11 +100,64 @@ func (c *checkup) dates(st app.DataState) {
 	}
 }
 
-// freePorts tells whether a node could listen on the default addresses.
-func (c *checkup) freePorts(ctx context.Context) {
+// config looks at the configuration file beside a data directory that a node started there would take, and
+// returns where it would listen.
+func (c *checkup) config(dir string) listenAddresses {
 	def := app.DefaultConfig()
+	addrs := listenAddresses{gateway: def.ListenGateway, control: def.ListenControl, discovery: def.ListenDiscovery}
+	path := app.FindConfig(dir)
+	if path == "" {
+		c.ok("config", "there is no %s; a node takes one that is made", app.ConfigBeside(dir))
+		return addrs
+	}
+	text, err := app.ReadConfigFile(path)
+	if err != nil {
+		c.fail("config", "name a plain file that can be read", "%v", err)
+		return addrs
+	}
+	f, problems := routefile.Parse(path, text)
+	toDo := "toska config check " + path
+	for _, p := range problems[:min(len(problems), mostMistakes)] {
+		if p.Fatal {
+			c.fail("config", toDo, "%s; a node does not take the file", p)
+		} else {
+			c.warn("config", toDo, "%s; it is out of force", p)
+		}
+	}
+	if more := len(problems) - mostMistakes; more > 0 {
+		c.warn("config", toDo, "%s has %d more mistakes", path, more)
+	}
+	if f == nil {
+		return addrs
+	}
+	if len(problems) == 0 {
+		c.ok("config", "%s is in order: %s, %s", path, count(len(f.Set.Services), "service"), count(len(f.Set.Routes), "route"))
+	}
+	addrs.file = path
+	addrs.gateway = cmp.Or(f.Listeners[routefile.GatewayListener].Address.HostPort, addrs.gateway)
+	addrs.control = cmp.Or(f.Control.HostPort, addrs.control)
+	addrs.discovery = cmp.Or(f.Discovery.Address.HostPort, addrs.discovery)
+	return addrs
+}
+
+// mostMistakes is how many of one file are told one by one.
+const mostMistakes = 10
+
+// listenAddresses are where a node would listen without a flag that says otherwise.
+type listenAddresses struct {
+	gateway, control, discovery string
+	// file is what says so; empty for the defaults.
+	file string
+}
+
+// freePorts tells whether a node could listen there.
+func (c *checkup) freePorts(ctx context.Context, at listenAddresses) {
+	whose := "the default of"
+	if at.file != "" {
+		whose = "by default or " + at.file + " that of"
+	}
 	for _, l := range []struct{ name, addr string }{
-		{"gateway", def.ListenGateway}, {"control", def.ListenControl}, {"discovery", def.ListenDiscovery},
+		{"gateway", at.gateway}, {"control", at.control}, {"discovery", at.discovery},
 	} {
 		holder, err := c.env.Machine.Taken(ctx, l.addr)
 		switch {
@@ -110,7 +165,7 @@ func (c *checkup) freePorts(ctx context.Context) {
 			c.fail("ports", "choose another address with --listen-"+l.name, "%s cannot listen on %s: %v", l.name, l.addr, err)
 		case holder != "":
 			c.warn("ports", "stop it, or start the node with --listen-"+l.name+" HOST:PORT",
-				"%s, the default of %s, is taken by %s", l.addr, l.name, holder)
+				"%s, %s %s, is taken by %s", l.addr, whose, l.name, holder)
 		default:
 			c.ok("ports", "%s is free for %s", l.addr, l.name)
 		}

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/toska-mesh/toska-mesh/internal/app"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
@@ -14,7 +16,7 @@ import (
 const patience = 5 * time.Second
 
 // brokenCodes are the alarms without which a node does not do its work; the others degrade it.
-var brokenCodes = []string{mesh.CodeStoreFailed, mesh.CodeStoreFull, mesh.CodeStoreNoQuorum}
+var brokenCodes = []string{mesh.CodeStoreFailed, mesh.CodeStoreFull, mesh.CodeStoreNoQuorum, app.CodeStoreUnopened}
 
 // node asks a node how it is.
 func (c *checkup) node(ctx context.Context, t target) {
@@ -53,7 +55,7 @@ func (c *checkup) node(ctx context.Context, t target) {
 		c.fail("service", f.next, "the node at %s does not list its services: %v", t.control, err)
 		return
 	}
-	c.services(snap)
+	c.services(snap, upstreamsOf(ctx, client, ""))
 }
 
 func (c *checkup) state(t target, st mesh.Status) {
@@ -107,31 +109,107 @@ func (c *checkup) listeners(t target, st mesh.Status) {
 }
 
 // services tells of each service that is not as it should be.
-func (c *checkup) services(snap *mesh.Snapshot) {
-	well := 0
+func (c *checkup) services(snap *mesh.Snapshot, ups upstreams) {
+	well, ofFile, now := 0, 0, c.env.Machine.Now()
 	for _, key := range slices.Sorted(maps.Keys(snap.Services)) {
-		list := snap.Services[key]
-		d := detail(list, c.env.Machine.Now())
-		healthy := 0
-		for _, i := range list {
-			if i.Health == mesh.Passing {
-				healthy++
-			}
+		if up := ups[key]; up != nil && (up.Source == mesh.UpstreamFile || up.Quarantined != "") {
+			continue // told of below
 		}
-		see := "toska services " + d.Name
-		switch {
-		case d.Picked == 0:
-			c.fail("service", see, "%s: %s, %s", d.Name, count(len(list), "instance"), d.Why)
-		case healthy < len(list):
-			c.warn("service", see, "%s: %d of %s passing; %s", d.Name, healthy, count(len(list), "instance"), d.Why)
-		default:
+		if c.service(detail(snap.Services[key], ups[key], now)) {
 			well++
 		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(ups)) {
+		up := ups[key]
+		if up.Source != mesh.UpstreamFile && up.Quarantined == "" {
+			continue
+		}
+		if c.fileService(detail(snap.Services[key], up, now), up) {
+			ofFile++
+		}
+	}
+	if ofFile > 0 {
+		c.ok("service", "%s of the file, at whose endpoints the gateway saw nothing wrong", count(ofFile, "service"))
 	}
 	if well > 0 {
 		c.ok("service", "%s with every instance passing", count(well, "service"))
 	}
 }
+
+// service reports whether all is well with a service of the registry, and what is not.
+func (c *checkup) service(d serviceDetail) bool {
+	healthy := 0
+	for _, i := range d.Instances {
+		if i.Health == mesh.Passing {
+			healthy++
+		}
+	}
+	see := "toska services " + d.Name
+	switch {
+	case d.Picked == 0:
+		c.fail("service", see, "%s: %s, %s", d.Name, count(len(d.Instances), "instance"), d.Why)
+	case healthy < len(d.Instances):
+		c.warn("service", see, "%s: %d of %s passing; %s", d.Name, healthy, count(len(d.Instances), "instance"), d.Why)
+	default:
+		return c.experience(d)
+	}
+	return false
+}
+
+// fileService does the same of a service that the file has endpoints of, or a wrong entry.
+func (c *checkup) fileService(d serviceDetail, up *mesh.UpstreamStatus) bool {
+	switch see := "toska services " + d.Name; {
+	case blocked(up):
+		c.fail("service", see, "%s: %s", d.Name, d.Why)
+	case up.Quarantined != "":
+		c.warn("service", see, "%s: %s", d.Name, d.Why)
+	default:
+		if up.Overridden > 0 {
+			c.warn("service", "rename one of them, or take the endpoints out of the file",
+				"%s: the file's endpoints at %s override %s", d.Name, up.Origin, count(up.Overridden, "registered instance"))
+		}
+		return c.experience(d) && up.Overridden == 0
+	}
+	return false
+}
+
+// experience reports whether the gateway has nothing against the endpoints of a service, and what it has:
+// those that are ejected, and those that fail and stay because others are out already.
+func (c *checkup) experience(d serviceDetail) bool {
+	var bad []string
+	failing := 0
+	for _, e := range d.Endpoints {
+		what := ""
+		switch {
+		case e.EjectedUntil != nil:
+			what = "is ejected: " + e.EjectedFor
+		case e.Failures >= worthTelling:
+			what = fmt.Sprintf("failed %d times in a row, last with %s", e.Failures, e.LastFailure)
+			if e.LastFailureAt != nil {
+				what += " " + age(c.env.Machine.Now(), *e.LastFailureAt) + " ago"
+			}
+		}
+		if what != "" {
+			failing++
+			bad = append(bad, e.Address+" "+what)
+		}
+	}
+	if len(bad) == 0 {
+		return true
+	}
+	report := c.warn
+	if failing == len(d.Endpoints) {
+		report = c.fail
+	}
+	const most = 3
+	told := strings.Join(bad[:min(len(bad), most)], "; ") + map[bool]string{true: " …"}[len(bad) > most]
+	report("service", "toska services "+d.Name, "%s: %d of %s not well by what the gateway saw: %s",
+		d.Name, failing, count(len(d.Endpoints), "endpoint"), told)
+	return false
+}
+
+// worthTelling is how many failures in a row are no accident.
+const worthTelling = 3
 
 func inUse(open int) string {
 	if open == 0 {

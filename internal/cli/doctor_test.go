@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -168,5 +170,34 @@ func TestDoctorPrintsJSON(t *testing.T) {
 		if (f.Area == "disk") != (f.Verdict == "warn") || (f.ToDo != "") != (f.Verdict == "warn") || f.Says == "" {
 			t.Errorf("finding %+v", f)
 		}
+	}
+}
+
+func TestDoctorWithoutANodeLooksAtTheFileBesideTheData(t *testing.T) {
+	for _, tc := range []struct {
+		name, file string
+		taken      map[string]string
+		code       int
+		says       []string
+	}{
+		{"none", "", nil, 0, []string{"ok    config", "there is no", "127.0.0.1:5000 is free for gateway"}},
+		{"one in order, with addresses of its own", "control: {address: \"127.0.0.1:7\"}\n" + rightConfig,
+			map[string]string{"127.0.0.1:7": "other (process 9)"}, 0,
+			[]string{"ok    config", "1 service, 1 route", "warn  ports", "127.0.0.1:7", "that of control, is taken by other (process 9)", "127.0.0.1:5000 is free for gateway"}},
+		{"one with a route that is wrong", badRoute, nil, 0, []string{"warn  config", "mesh.yaml:5:20", "did you mean", "to do: toska config check"}},
+		{"one that is not taken", badConfig, nil, 9, []string{"fail  config", "mesh.yaml:1:1", "mesh.yaml:2:11", "a node does not take the file"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld()
+			w.machine = soundMachine()
+			w.data = app.DataState{Path: filepath.Join(t.TempDir(), "data")}
+			w.living, w.taken = nil, tc.taken
+			if tc.file != "" {
+				if err := os.WriteFile(filepath.Join(filepath.Dir(w.data.Path), "mesh.yaml"), []byte(tc.file), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.expect(t, w.run(t.Context(), "doctor", "--data", w.data.Path), tc.code, tc.says...)
+		})
 	}
 }

@@ -44,7 +44,7 @@ func ExitCodes() []ExitCode {
 		row(codeStartTimeout, "`toska run`: the program did not answer on its port within `--start-timeout`."),
 		row(codeConflict, "Something else has it: a port, the data directory, or an instance's id."),
 		row(codeUnwell, "`toska doctor` found something that does not work; its lines tell what."),
-		row(codeConfig, "`toska config check` found mistakes, each of which it tells; a node would take the file without the objects that have one, or not at all."),
+		row(codeConfig, "The configuration file has mistakes, or is none: `toska config check` tells each, and `toska up` does not start with it."),
 		{"126", "`toska run`: the program was found and could not be started."},
 		{"127", "`toska run`: the program was not found."},
 		{"128+n", "A second signal n ended `toska up` at once, or signal n ended the program of `toska run`."},
@@ -87,9 +87,24 @@ func (f *failure) Unwrap() error { return f.err }
 
 func (f *failure) print(w io.Writer) {
 	say(w, "toska: %v", f.err)
-	if f.next != "" {
+	code := codeIn(f.err)
+	switch {
+	case f.next != "":
 		say(w, "to do: %s", f.next)
+	case code != "":
+		say(w, "to do: read what \"%s help %s\" says of it", commandName(), code)
 	}
+	if code != "" {
+		say(w, "code: %s", code)
+	}
+}
+
+// codeIn returns the stable code that err carries; empty for none.
+func codeIn(err error) string {
+	if e, ok := errors.AsType[*mesh.Error](err); ok {
+		return e.Code
+	}
+	return ""
 }
 
 // fail returns a failure with a code and advice of its own.

@@ -101,7 +101,7 @@ func (f *finder) find(ctx context.Context) (target, error) {
 		return target{}, fmt.Errorf("look for a node: %w", err)
 	}
 	if addr != "" {
-		return f.match(addr, token, living), nil
+		return f.match(ctx, addr, token, living), nil
 	}
 	switch len(living) {
 	case 0:
@@ -151,11 +151,9 @@ func beside(control, listener string) string {
 }
 
 // match completes a named address with what is known of the node if it is one of this user's.
-func (f *finder) match(addr, token string, living []pointer.Pointer) target {
-	for _, p := range living {
-		if pointer.Reachable(p.Addresses["control"]) == addr || p.Addresses["control"] == addr {
-			return f.target(p, token)
-		}
+func (f *finder) match(ctx context.Context, addr, token string, living []pointer.Pointer) target {
+	if p, ok := pointer.Named(ctx, living, addr, "control"); ok {
+		return f.target(p, token)
 	}
 	return target{control: addr, token: token}
 }

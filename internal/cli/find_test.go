@@ -34,6 +34,8 @@ func TestFindingTheNode(t *testing.T) {
 			says: []string{"2 nodes", "--control 127.0.0.1:5010", "--control 127.0.0.1:6010", "/data/b"}},
 		{name: "the one that the flag names, with what is known of it", living: both,
 			args: []string{"--control", "127.0.0.1:6010"}, dialed: []string{"127.0.0.1:6010 b-admin"}},
+		{name: "the one that its other name names", living: both,
+			args: []string{"--control", "localhost:6010"}, dialed: []string{"127.0.0.1:6010 b-admin"}},
 		{name: "one elsewhere, without a token", living: both,
 			args: []string{"--control", "10.0.0.1:1"}, dialed: []string{"10.0.0.1:1 "}},
 		{name: "the one that the environment names", living: both,

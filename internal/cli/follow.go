@@ -5,16 +5,26 @@ import (
 	"sync"
 
 	"github.com/toska-mesh/toska-mesh/mesh"
+	"github.com/toska-mesh/toska-mesh/toska"
 )
 
-// follower is what a session keeper needs of the mesh, at a node that may come up later, restart, or
-// come back on other ports: whenever the node does not answer, it is looked for anew.
+// follower is the tie of toska run to the mesh: a toska.Mesh that finds the node as commands do, and asks the
+// operator which of several it is.
 type follower struct {
+	*toska.Mesh
 	finder *finder
 
 	mu     sync.Mutex // guards what follows; never held over a call
-	client Client     // nil until a node was found, and again after it did not answer
+	found  bool       // target was found by locate, and not used yet
 	target target
+	client Client // the connection that was made last; nil before
+}
+
+func newFollower(f *finder) (*follower, error) {
+	w := &follower{finder: f}
+	var err error
+	w.Mesh, err = toska.NewMesh(toska.WithLocator(w.nodes), toska.WithConnector(w.connect))
+	return w, err
 }
 
 // locate finds the node for the first time. An error means that there is none to be found now, or that
@@ -24,83 +34,37 @@ func (f *follower) locate(ctx context.Context) (target, error) {
 	if err != nil {
 		return t, err
 	}
-	f.adopt(t)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.found, f.target = true, t
 	return t, nil
 }
 
-func (f *follower) adopt(t target) Client {
-	c := f.finder.env.Connect(t.control, t.token)
+// nodes is a toska.Locator.
+func (f *follower) nodes(ctx context.Context, _ toska.Node) ([]toska.Node, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.client, f.target = c, t
+	t, found := f.target, f.found
+	f.found = false
+	f.mu.Unlock()
+	if !found {
+		var err error
+		if t, err = f.finder.again(ctx, t); err != nil {
+			return nil, &mesh.Error{Kind: mesh.ErrUnavailable, Code: mesh.CodeUnavailable, Detail: err.Error(), Cause: err}
+		}
+		f.mu.Lock()
+		f.target = t
+		f.mu.Unlock()
+	}
+	return []toska.Node{{Control: t.control, Token: t.token, Gateway: t.gateway, DataDir: t.dataDir}}, nil
+}
+
+// connect is a toska.Connector.
+func (f *follower) connect(n toska.Node) toska.Connection {
+	c := f.finder.env.Connect(n.Control, n.Token)
+	f.mu.Lock()
+	f.client = c
+	f.mu.Unlock()
 	return c
-}
-
-// current returns the client to use, after looking for the node if need be.
-func (f *follower) current(ctx context.Context) (Client, error) {
-	f.mu.Lock()
-	c, known := f.client, f.target
-	f.mu.Unlock()
-	if c != nil {
-		return c, nil
-	}
-	t, err := f.finder.again(ctx, known)
-	if err != nil {
-		return nil, &mesh.Error{Kind: mesh.ErrUnavailable, Code: mesh.CodeUnavailable, Detail: err.Error(), Cause: err}
-	}
-	return f.adopt(t), nil
-}
-
-// drop forgets a client that did not serve.
-func (f *follower) drop(c Client) {
-	f.mu.Lock()
-	if f.client == c {
-		f.client = nil
-	}
-	f.mu.Unlock()
-	c.Close()
-}
-
-// Open implements toska.Discovery.
-func (f *follower) Open(ctx context.Context, r mesh.Registration, resume uint64) (mesh.Session, error) {
-	c, err := f.current(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s, err := c.Open(ctx, r, resume)
-	if err != nil {
-		f.drop(c)
-	}
-	return s, err
-}
-
-// Drain implements toska.Discovery.
-func (f *follower) Drain(ctx context.Context, ref mesh.Ref) error {
-	c, err := f.current(ctx)
-	if err != nil {
-		return err
-	}
-	return c.Drain(ctx, ref)
-}
-
-// Deregister implements toska.Discovery.
-func (f *follower) Deregister(ctx context.Context, ref mesh.Ref) error {
-	c, err := f.current(ctx)
-	if err != nil {
-		return err
-	}
-	return c.Deregister(ctx, ref)
-}
-
-// close lets go of the connection.
-func (f *follower) close() {
-	f.mu.Lock()
-	c := f.client
-	f.client = nil
-	f.mu.Unlock()
-	if c != nil {
-		c.Close()
-	}
 }
 
 // gateway returns host:port of the gateway; empty if it is not known.
@@ -108,8 +72,12 @@ func (f *follower) gateway(ctx context.Context) string {
 	f.mu.Lock()
 	c, t := f.client, f.target
 	f.mu.Unlock()
-	if t.gateway != "" || c == nil {
+	if t.gateway != "" || t.control == "" {
 		return t.gateway
+	}
+	if c == nil { // nothing has been registered yet
+		c = f.finder.env.Connect(t.control, t.token)
+		defer c.Close()
 	}
 	st, err := c.Status(ctx)
 	if err != nil {

@@ -83,6 +83,8 @@ type client struct {
 	snapshots  []*mesh.Snapshot
 	status     mesh.Status
 	routes     []mesh.RouteStatus
+	upstreams  []mesh.UpstreamStatus
+	probes     []mesh.ProbeStatus // nil for a node that makes none
 	registered []mesh.Registration
 	sessions   []*session
 	drained    []mesh.Ref
@@ -91,7 +93,21 @@ type client struct {
 
 func (c *client) Close() {}
 
+func (c *client) Upstreams(context.Context, string) ([]mesh.UpstreamStatus, error) {
+	if c.upstreams == nil {
+		return nil, mesh.ErrUnavailable
+	}
+	return c.upstreams, nil
+}
+
 func (c *client) Status(context.Context) (mesh.Status, error) { return c.status, c.err }
+
+func (c *client) Probes(context.Context, string) ([]mesh.ProbeStatus, error) {
+	if c.probes == nil {
+		return nil, mesh.ErrUnavailable
+	}
+	return c.probes, c.err
+}
 
 func (c *client) Snapshot(context.Context) (*mesh.Snapshot, error) {
 	if c.err != nil {

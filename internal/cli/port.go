@@ -2,16 +2,14 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/toska-mesh/toska-mesh/internal/app"
 	"github.com/toska-mesh/toska-mesh/internal/util/portholder"
 )
 
@@ -91,7 +89,11 @@ func (p port) probe(ctx context.Context) error {
 	if p.check == "" {
 		return dial(ctx, p.String())
 	}
-	return get(ctx, p.what())
+	// As the node will: a program that it would take for failing is not ready.
+	if err := app.Probe(ctx, version(), p.host, p.num, p.check); err != nil {
+		return fmt.Errorf("GET %s: %w", p.what(), err)
+	}
+	return nil
 }
 
 func dial(ctx context.Context, addr string) error {
@@ -100,32 +102,6 @@ func dial(ctx context.Context, addr string) error {
 		return err
 	}
 	return conn.Close()
-}
-
-func get(ctx context.Context, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	client := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	_, readErr := io.CopyN(io.Discard, res.Body, 1<<16)
-	if readErr != nil && !errors.Is(readErr, io.EOF) {
-		return errors.Join(readErr, res.Body.Close())
-	}
-	if err := res.Body.Close(); err != nil {
-		return err
-	}
-	if res.StatusCode < 200 || res.StatusCode > 399 {
-		return fmt.Errorf("GET %s answers %s", url, res.Status)
-	}
-	return nil
 }
 
 // unanswered explains that the program did not answer in time.

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,16 +17,19 @@ func newRoutes(env *Env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "routes",
-		Short: "List the configured routes, in the order in which they are tried",
-		Long: `List the configured routes in the order in which the gateway tries them: of those that fit, a route that
-names the host before one that takes every host, then an exact path, then the longest prefix, then one
-that names the method, then by name. Behind them are those that are quarantined, each with its reason:
-they are not in force.
+		Short: "List the routes, in the order in which they are tried",
+		Long: `List the routes in the order in which the gateway tries them: first those that name the host, then the
+gateway's own paths, then the routes that take every host, and last the prefix, under which services are
+found by their names. Of several routes an exact path is taken before a prefix, the longest prefix before
+others, one that names the method before one that takes all, then by name. Behind them are those that are
+quarantined, each with its reason: they are not in force.
 
-On a terminal it is a table; otherwise each route is one line of tab-separated fields, in the order name,
-hosts, path, methods, service, state, place, reason. Hosts and methods are separated by commas, - is none
-or all. The services themselves are found below /api/ without a route.`,
+On a terminal it is a table; otherwise each is one line of tab-separated fields, in the order name, hosts,
+path, methods, service, state, place, reason, kind. Hosts and methods are separated by commas, - is none or
+all. The kind is route, internal for the gateway's own, or prefix; the reason of one in force is what is
+odd about it. With --json there are the rewrites, timeouts and retries as well.`,
 		Example: `  toska routes
+  toska routes --json | jq -r '.routes[] | select(.kind == "route") | .name'
   toska routes --json | jq -r '.routes[] | select(.state == "quarantined")'`,
 		Args: cobra.NoArgs,
 	}
@@ -53,7 +58,8 @@ func (e *Env) printRoutes(routes []mesh.RouteStatus, asJSON bool) error {
 		e.printRouteTable(routes)
 	default:
 		for _, r := range routes {
-			fields := []string{r.Name, commas(r.Hosts), r.Path, commas(r.Methods), r.Service, r.State, r.Origin, r.Reason}
+			fields := []string{r.Name, commas(r.Hosts), r.Path, commas(r.Methods), r.Service, r.State, r.Origin,
+				cmp.Or(r.Reason, r.Warning), r.Kind}
 			for i, f := range fields {
 				if fields[i] = printable(f); f == "" {
 					fields[i] = "-"
@@ -68,32 +74,60 @@ func (e *Env) printRoutes(routes []mesh.RouteStatus, asJSON bool) error {
 func commas(words []string) string { return strings.Join(words, ",") }
 
 func (e *Env) printRouteTable(routes []mesh.RouteStatus) {
-	if len(routes) == 0 {
-		say(e.Stdout, "no routes are configured; services are found below /api/ without one")
-		return
-	}
 	t := table{head: []string{"ROUTE", "HOSTS", "PATH", "METHODS", "SERVICE", "STATE", "PLACE"}}
-	for _, r := range routes {
+	for _, r := range foldInternal(routes) {
 		state := cell{text: r.State, colour: green}
 		if r.State != mesh.RouteInForce {
 			state.colour = red
+		} else if r.Warning != "" {
+			state.colour = yellow
 		}
-		t.add(cell{text: r.Name}, cell{text: orAny(r.Hosts)}, cell{text: r.Path}, cell{text: orAny(r.Methods)},
+		name := r.Name
+		if r.Kind == mesh.RouteInternal || r.Kind == mesh.RoutePrefix {
+			name = "(" + r.Kind + ")"
+		}
+		t.add(cell{text: name}, cell{text: orAny(r.Hosts)}, cell{text: r.Path}, cell{text: orAny(r.Methods)},
 			cell{text: r.Service}, state, cell{text: r.Origin})
 	}
 	t.print(e.Stdout, e.colours())
+	if !slices.ContainsFunc(routes, func(r mesh.RouteStatus) bool { return r.Origin != "" }) {
+		say(e.Stdout, "\nNo routes are configured: services are found by their names.")
+	}
 	told := 0
 	for _, r := range routes {
-		if r.Reason == "" {
+		what := "is " + r.State + ": " + r.Reason
+		switch {
+		case r.Reason == "" && r.Warning == "":
 			continue
+		case r.Reason == "":
+			what = r.Warning
+		}
+		who := "route " + r.Name
+		if r.Kind == mesh.RoutePrefix {
+			who = "the prefix"
 		}
 		if told++; told <= mostReasons {
-			say(e.Stdout, "\nroute %s is %s: %s", printable(r.Name), printable(r.State), printable(r.Reason))
+			say(e.Stdout, "\n%s %s", printable(who), printable(what))
 		}
 	}
 	if more := told - mostReasons; more > 0 {
 		say(e.Stdout, "\nand %s more: \"toska config check FILE\" tells the reason of each", count(more, "quarantined route"))
 	}
+}
+
+// foldInternal makes one row of the gateway's own paths, which are many and always the same.
+func foldInternal(routes []mesh.RouteStatus) []mesh.RouteStatus {
+	var out []mesh.RouteStatus
+	for _, r := range routes {
+		if last := len(out) - 1; r.Kind == mesh.RouteInternal && last >= 0 && out[last].Kind == mesh.RouteInternal {
+			if !strings.HasSuffix(out[last].Path, "…") {
+				out[last].Path += ", …"
+			}
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 // mostReasons is how many reasons are told below the table.
@@ -117,22 +151,57 @@ type routesJSON struct {
 }
 
 type routeJSON struct {
-	Name    string   `json:"name"`
-	Hosts   []string `json:"hosts"`
-	Path    string   `json:"path"`
-	Methods []string `json:"methods"`
-	Service string   `json:"service"`
-	Origin  string   `json:"origin"`
-	State   string   `json:"state"`
-	Reason  string   `json:"reason,omitempty"`
+	Name         string       `json:"name"`
+	Kind         string       `json:"kind"`
+	Hosts        []string     `json:"hosts"`
+	Path         string       `json:"path"`
+	Exact        string       `json:"exact,omitempty"`
+	Prefix       string       `json:"prefix,omitempty"`
+	Methods      []string     `json:"methods"`
+	Service      string       `json:"service"`
+	Rewrite      *rewriteJSON `json:"rewrite,omitempty"`
+	UpstreamHost string       `json:"upstreamHost,omitempty"`
+	EncodedSlash bool         `json:"encodedSlash,omitempty"`
+	Timeouts     timeoutsJSON `json:"timeouts,omitzero"`
+	Retry        retryJSON    `json:"retry,omitzero"`
+	Origin       string       `json:"origin"`
+	State        string       `json:"state"`
+	Reason       string       `json:"reason,omitempty"`
+	Warning      string       `json:"warning,omitempty"`
+}
+
+type rewriteJSON struct {
+	StripPrefix   string `json:"stripPrefix,omitempty"`
+	ReplacePrefix string `json:"replacePrefix,omitempty"`
+}
+
+// timeoutsJSON are in seconds; 0 is no bound.
+type timeoutsJSON struct {
+	Connect float64 `json:"connectSeconds"`
+	PerTry  float64 `json:"perTrySeconds"`
+	Idle    float64 `json:"idleSeconds"`
+	Total   float64 `json:"totalSeconds"`
+}
+
+type retryJSON struct {
+	Attempts   int     `json:"attempts"`
+	Budget     float64 `json:"budget"`
+	AllMethods bool    `json:"allMethods"`
 }
 
 func toRoutesJSON(routes []mesh.RouteStatus) routesJSON {
 	out := routesJSON{Routes: []routeJSON{}}
 	for _, r := range routes {
-		one := routeJSON(r)
-		// An empty list is a list.
-		one.Hosts, one.Methods = append([]string{}, r.Hosts...), append([]string{}, r.Methods...)
+		one := routeJSON{
+			// An empty list is a list.
+			Name: r.Name, Kind: r.Kind, Hosts: append([]string{}, r.Hosts...), Path: r.Path, Exact: r.Exact, Prefix: r.Prefix,
+			Methods: append([]string{}, r.Methods...), Service: r.Service, UpstreamHost: r.UpstreamHost, EncodedSlash: r.EncodedSlash,
+			Timeouts: timeoutsJSON{r.Timeouts.Connect.Seconds(), r.Timeouts.PerTry.Seconds(), r.Timeouts.Idle.Seconds(), r.Timeouts.Total.Seconds()},
+			Retry:    retryJSON(r.Retry), Origin: r.Origin, State: r.State, Reason: r.Reason, Warning: r.Warning,
+		}
+		if r.StripPrefix+r.ReplacePrefix != "" {
+			one.Rewrite = &rewriteJSON{r.StripPrefix, r.ReplacePrefix}
+		}
 		out.Routes = append(out.Routes, one)
 	}
 	return out

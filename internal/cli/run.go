@@ -71,7 +71,7 @@ deregisters the instance, the program goes on without the mesh.`,
 	flags.StringVar(&r.registration.Address, "address", "", "host name or IP address that the gateway can dial (default: this machine)")
 	flags.StringVar(&r.registration.ID, "id", "", "id of the instance (default: one is made)")
 	flags.StringArrayVar(&r.metadata, "metadata", nil, "KEY=VALUE, may be repeated; weight and lb_strategy steer the gateway")
-	flags.StringVar(&r.check, "check", "", "path that answers 2xx or 3xx once the program is ready, and while it is healthy (default: a TCP connection)")
+	flags.StringVar(&r.check, "check", "", "path that answers 2xx, or redirects to one that does on the same host, once the program is ready, and while it is healthy (default: a TCP connection)")
 	flags.DurationVar(&r.startTimeout, "start-timeout", time.Minute, "how long the program may take until its port answers")
 	flags.DurationVar(&r.drain, "drain", 200*time.Millisecond, "how long to leave it out of rotation before it gets the signal to stop")
 	must(c.MarkFlagRequired("name"))
@@ -80,7 +80,11 @@ deregisters the instance, the program goes on without the mesh.`,
 		if err := r.complete(); err != nil {
 			return err
 		}
-		return newRunner(env, f, r, args).run(cmd.Context())
+		runner, err := newRunner(env, f, r, args)
+		if err != nil {
+			return err
+		}
+		return runner.run(cmd.Context())
 	}
 	return c
 }

@@ -54,17 +54,20 @@ type exit struct {
 	err    error
 }
 
-func newRunner(env *Env, f *finder, flags runFlags, argv []string) *runner {
-	r := &runner{
-		env: env, flags: flags, argv: argv, mesh: &follower{finder: f}, log: slog.New(speech{w: env.Stderr}),
-		exited: make(chan exit, 1), answers: make(chan error, 1), kept: make(chan error, 1), left: make(chan struct{}),
+func newRunner(env *Env, f *finder, flags runFlags, argv []string) (*runner, error) {
+	tie, err := newFollower(f)
+	if err != nil {
+		return nil, err
 	}
-	return r
+	return &runner{
+		env: env, flags: flags, argv: argv, mesh: tie, log: slog.New(speech{w: env.Stderr}),
+		exited: make(chan exit, 1), answers: make(chan error, 1), kept: make(chan error, 1), left: make(chan struct{}),
+	}, nil
 }
 
 func (r *runner) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer r.mesh.close()
+	defer func() { _ = r.mesh.Close() }() // nil
 	defer r.wg.Wait()
 	defer cancel()
 	t, err := r.mesh.locate(ctx)

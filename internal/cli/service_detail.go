@@ -25,20 +25,31 @@ func onlyService(s *mesh.Snapshot, name string) *mesh.Snapshot {
 	return part
 }
 
-// describeService prints all that the registry knows of one service.
-func (e *Env) describeService(s *mesh.Snapshot, name string, asJSON bool) error {
+// known is what a node tells beside its registry.
+type known struct {
+	probes    map[string]mesh.ProbeStatus // by instance
+	upstreams upstreams
+}
+
+// describeService prints all that is known of one service.
+func (e *Env) describeService(s *mesh.Snapshot, name string, k known, asJSON bool) error {
 	list := s.Services[mesh.ServiceKey(name)]
-	if len(list) == 0 {
+	up := k.upstreams.of(name)
+	if len(list) == 0 && (up == nil || up.Source != mesh.UpstreamFile && up.Quarantined == "") {
 		return noService(s, name)
 	}
-	d := detail(list, time.Now())
+	now := time.Now()
+	d := detail(list, up, now)
 	d.Revision, d.Stale = s.Revision.String(), s.Stale
+	for n, i := range list {
+		d.Instances[n].Probe = toProbeJSON(k.probes[i.ID], i)
+	}
 	if asJSON {
 		enc := json.NewEncoder(e.Stdout)
 		enc.SetIndent("", "  ")
 		return enc.Encode(d)
 	}
-	e.printDetail(d)
+	e.printDetail(d, up, now)
 	return nil
 }
 
@@ -60,43 +71,112 @@ type serviceDetail struct {
 	Picked    int              `json:"picked"`
 	Why       string           `json:"why"`
 	Instances []instanceDetail `json:"instances"`
+	// Source is where the gateway's endpoints are from, registry or file, and Origin the place in the file;
+	// absent where the node does not say, as is what follows.
+	Source string `json:"source,omitempty"`
+	Origin string `json:"origin,omitempty"`
+	// Quarantined is why the file's entry is not in force.
+	Quarantined string `json:"quarantined,omitempty"`
+	// Endpoints are what the gateway has seen of each.
+	Endpoints []endpointJSON `json:"endpoints,omitempty"`
+	Ejections uint64         `json:"ejections,omitempty"`
+	Retries   uint64         `json:"retries,omitempty"`
 }
 
 type instanceDetail struct {
 	instanceJSON
 	// Picked says whether the gateway chooses this one now, Why on what evidence.
-	Picked         bool       `json:"picked"`
-	Why            string     `json:"why"`
-	HealthBy       string     `json:"healthBy,omitempty"`
-	HealthAt       *time.Time `json:"healthAt,omitempty"`
+	Picked   bool       `json:"picked"`
+	Why      string     `json:"why"`
+	HealthBy string     `json:"healthBy,omitempty"`
+	HealthAt *time.Time `json:"healthAt,omitempty"`
+	// Evidence is the last word of each source on the health.
+	Evidence []evidenceJSON `json:"evidence,omitempty"`
+	// Probe is how the node's probe of it goes; absent where none is known.
+	Probe          *probeJSON `json:"probe,omitempty"`
 	Lifetime       string     `json:"lifetime"`
 	LeaseSeconds   float64    `json:"leaseSeconds,omitempty"`
 	Check          string     `json:"check,omitempty"`
 	RecordRevision string     `json:"recordRevision"`
+	// seen is what the gateway has seen of it.
+	seen string
 }
 
-func detail(list []*mesh.Instance, now time.Time) serviceDetail {
-	d := serviceDetail{Name: list[0].Service}
-	class, why := pickedClass(list)
-	d.Why = why
+// detail joins what the registry knows of a service with what the gateway sees; up is nil where it does
+// not say. One of both is there.
+func detail(list []*mesh.Instance, up *mesh.UpstreamStatus, now time.Time) serviceDetail {
+	d := serviceDetail{Instances: []instanceDetail{}}
+	ups := upstreams{}
+	if up != nil {
+		d.Name, d.Source, d.Origin, d.Quarantined = up.Service, up.Source, up.Origin, up.Quarantined
+		d.Endpoints, d.Ejections, d.Retries = toEndpointsJSON(up), up.Ejections, up.Retries
+		ups[mesh.ServiceKey(up.Service)] = up
+	}
+	var class func(mesh.Health) bool
+	if len(list) > 0 {
+		d.Name = list[0].Service
+		class, d.Why = pickedClass(list)
+	}
 	for _, i := range list {
 		picked := inRotation(i) && class != nil && class(i.Health)
+		why, seen := whyInstance(i, picked, now), ""
+		if state := ups.stateOf(i); picked && state != "" {
+			picked = false
+			why += whyState(state)
+		}
+		if e := ups.endpointOf(i); e != nil {
+			seen = seenText(e, now)
+		}
 		if picked {
 			d.Picked++
 		}
-		one := instanceDetail{instanceJSON: toInstanceJSON(i), Picked: picked, Why: whyInstance(i, picked, now),
-			HealthBy: i.HealthBy, Lifetime: lifetimeWord(i.Lifetime), LeaseSeconds: lease(i).Seconds(),
+		one := instanceDetail{instanceJSON: toInstanceJSON(i), Picked: picked, Why: why, seen: seen,
+			HealthBy: i.HealthBy, Evidence: toEvidenceJSON(i.Evidence), Lifetime: lifetimeWord(i.Lifetime), LeaseSeconds: lease(i).Seconds(),
 			Check: checkText(i.Check), RecordRevision: i.Revision.String()}
 		if !i.HealthAt.IsZero() {
 			one.HealthAt = &i.HealthAt
 		}
 		d.Instances = append(d.Instances, one)
 	}
+	if up != nil {
+		d.ofGateway(up)
+	}
 	return d
 }
 
+// ofGateway adds to the reason what the gateway does beside the registry's word.
+func (d *serviceDetail) ofGateway(up *mesh.UpstreamStatus) {
+	picked, out := pickedOf(up)
+	if up.Source == mesh.UpstreamFile {
+		d.Picked = picked
+		d.Why = "the endpoints of the file are picked"
+		if what := overrides(up); what != "" {
+			d.Why += "; " + what
+		}
+	}
+	if blocked(up) {
+		d.Picked, d.Why = 0, ""
+	} else if out > 0 {
+		d.Why += fmt.Sprintf("; %d ejected by the gateway on what it saw", out)
+	}
+	if what := quarantineText(up); what != "" {
+		d.Why = strings.TrimPrefix(d.Why+"; "+what, "; ")
+	}
+}
+
+// whyState says why the gateway passes over an instance that the registry would have it pick.
+func whyState(state string) string {
+	switch state {
+	case "ejected":
+		return "; not picked for now: the gateway has ejected it on what it saw"
+	case "overridden":
+		return "; not picked: the endpoints of the file stand in its place"
+	}
+	return "; not picked: the file's entry for the service is quarantined"
+}
+
 // pickedClass returns which health the gateway picks from among these instances; nil for none. It is the
-// registry's view: a gateway that has ejected an instance on its own experience passes it over as well.
+// registry's view.
 func pickedClass(list []*mesh.Instance) (func(mesh.Health) bool, string) {
 	count := map[mesh.Health]int{}
 	for _, i := range list {
@@ -125,7 +205,7 @@ func onlyTLS(i *mesh.Instance) bool { return strings.EqualFold(i.Metadata["schem
 // whyInstance says in a sentence what the instance's state rests on.
 func whyInstance(i *mesh.Instance, picked bool, now time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s", i.Health, evidence(i, now))
+	b.WriteString(whyHealth(i, now))
 	switch {
 	case i.Draining:
 		b.WriteString("; it drains: it finishes what it has and gets nothing new")
@@ -137,30 +217,6 @@ func whyInstance(i *mesh.Instance, picked bool, now time.Time) string {
 		b.WriteString("; not picked while others are passing")
 	}
 	return b.String()
-}
-
-func evidence(i *mesh.Instance, now time.Time) string {
-	when, words := "", ""
-	if !i.HealthAt.IsZero() {
-		when = " " + age(now, i.HealthAt) + " ago"
-	}
-	if i.HealthOutput != "" {
-		words = fmt.Sprintf(": %q", i.HealthOutput)
-	}
-	switch i.HealthBy {
-	case "report":
-		return "as it, or a probe of it, reported" + when + words
-	case "session":
-		return "because the connection of its session broke" + when + words
-	case "lease":
-		return "because its lease was not renewed" + when + words
-	case "":
-		if when != "" {
-			return "since it was heard again" + when + words
-		}
-		return "as it was registered; nobody has said otherwise" + words
-	}
-	return "by " + i.HealthBy + when + words
 }
 
 func lifetimeWord(l mesh.Lifetime) string {
@@ -202,13 +258,25 @@ func checkText(c *mesh.Check) string {
 	if c.HTTP != "" {
 		what = "GET " + c.HTTP
 	}
-	return fmt.Sprintf("%s every %v, at most %v, failing after %d in a row", what,
-		cmp.Or(c.Interval, 10*time.Second), cmp.Or(c.Timeout, 2*time.Second), cmp.Or(c.Down, 3))
+	if c.TLS {
+		what += " over TLS"
+	}
+	if c.Port != 0 {
+		what += fmt.Sprintf(" on port %d", c.Port)
+	}
+	return fmt.Sprintf("%s every %v, at most %v, failing after %d in a row, passing after %d", what,
+		cmp.Or(c.Interval, mesh.CheckInterval), cmp.Or(c.Timeout, mesh.CheckTimeout), cmp.Or(c.Down, mesh.CheckDown), cmp.Or(c.Up, mesh.CheckUp))
 }
 
-func (e *Env) printDetail(d serviceDetail) {
-	now := time.Now()
-	say(e.Stdout, "%s: %s, %d picked; %s", printable(d.Name), count(len(d.Instances), "instance"), d.Picked, d.Why)
+func (e *Env) printDetail(d serviceDetail, up *mesh.UpstreamStatus, now time.Time) {
+	what := count(len(d.Instances), "instance")
+	if d.Source == mesh.UpstreamFile {
+		what = count(len(d.Endpoints), "endpoint") + " of " + printable(d.Origin)
+	}
+	say(e.Stdout, "%s: %s, %d picked; %s", printable(d.Name), what, d.Picked, printable(d.Why))
+	if d.Source == mesh.UpstreamFile {
+		e.printEndpoints(up, now)
+	}
 	for _, i := range d.Instances {
 		health := healthCell(i.Health)
 		facts := table{head: []string{"INSTANCE", i.ID}}
@@ -219,17 +287,50 @@ func (e *Env) printDetail(d serviceDetail) {
 		}
 		fact("address", (&mesh.Instance{Address: i.Address, Port: i.Port}).HostPort())
 		facts.add(cell{text: "  health"}, cell{text: i.Why, colour: health.colour})
+		if len(i.Evidence) > 1 { // a single one is all of the line above
+			for _, e := range i.Evidence {
+				fact("  "+e.Source, evidenceText(e, now))
+			}
+		}
+		fact("gateway", i.seen)
 		fact("registered", fmt.Sprintf("%s ago by %s, incarnation %d", age(now, i.RegisteredAt), cmp.Or(i.Registrar, "nobody"), i.Incarnation))
 		fact("kept", leaseText(i.Lifetime, i.LeaseSeconds))
 		fact("node", i.Node)
 		fact("check", i.Check)
+		fact("probe", probeText(i.Probe, now))
 		fact("metadata", metadataText(i.Metadata))
 		say(e.Stdout, "")
 		facts.print(e.Stdout, e.colours())
 	}
+	if d.Ejections+d.Retries > 0 {
+		say(e.Stdout, "\nSince the gateway knows the service: %s, %s.",
+			count(int(d.Ejections), "ejection"), retries(d.Retries))
+	}
 	if d.Stale {
 		say(e.Stdout, "\nThis is what the node last saw: it cannot reach its store now.")
 	}
+}
+
+func retries(n uint64) string {
+	if n == 1 {
+		return "1 retry"
+	}
+	return fmt.Sprintf("%d retries", n)
+}
+
+// printEndpoints shows the endpoints of the file, of which only the gateway knows how they are.
+func (e *Env) printEndpoints(up *mesh.UpstreamStatus, now time.Time) {
+	say(e.Stdout, "")
+	t := table{head: []string{"ENDPOINT", "PICKED", "SEEN BY THE GATEWAY"}}
+	for n := range up.Endpoints {
+		one := &up.Endpoints[n]
+		picked := cell{text: "yes", colour: green}
+		if !one.Picked {
+			picked = cell{text: "no", colour: red}
+		}
+		t.add(cell{text: one.Address}, picked, cell{text: cmp.Or(seenText(one, now), "nothing wrong")})
+	}
+	t.print(e.Stdout, e.colours())
 }
 
 // completeServices offers the services that are registered now.

@@ -1,12 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,15 +28,20 @@ func newServices(env *Env) *cobra.Command {
 		Use:     "services [NAME]",
 		Aliases: []string{"ls"},
 		Short:   "List the services and their instances, or tell all of one service",
-		Long: `List the services and their instances: id, address, health, and whether an instance drains.
+		Long: `List the services and their instances: id, address, health, and whether an instance drains or the gateway
+has ejected it on what it saw of it. Services whose endpoints are those of mesh.yaml are listed too, with
+the endpoints and without ids and health: they stand in the place of registered instances of that name.
 
 With a NAME, tell all that is known of that service: where each instance is, since when, why it is
-healthy or not and on whose word, what keeps it registered, and whether the gateway picks it.
+healthy or not and on whose word, what keeps it registered, whether the gateway picks it, and what the
+gateway has seen of it.
 
 On a terminal it is a table; otherwise each instance is one line of tab-separated fields, in the order
-service, id, address, port, health, and "draining" or "-". With --watch a terminal is redrawn at every
-change; otherwise each change is one line that starts with +, - or ~. With --json each state is one
-JSON document, one to a line with --watch.`,
+service, id, address, port, health, and "draining", "ejected", "overridden", "quarantined" or "-". An
+endpoint of the file has - for id and health, and "file", "failing", "ejected" or "quarantined". With
+--watch a terminal is redrawn at every change of the registry, with the last changes below the table;
+otherwise each change is one line: +, - or ~, the same fields, when it was seen, and what changed on whose
+word. With --json each state is one JSON document, one to a line with --watch.`,
 		Example: `  toska services
   toska services --watch
   toska services web
@@ -48,12 +54,14 @@ JSON document, one to a line with --watch.`,
 	c.ValidArgsFunction = f.completeServices
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		return f.with(cmd.Context(), func(ctx context.Context, c Client, _ target) error {
-			show := env.servicesPrinter(asJSON, watch)
+			show := env.servicesPrinter(asJSON, watch, func() upstreams { return upstreamsOf(ctx, c, "") })
 			if len(args) == 1 && watch {
 				all := show
 				show = func(s *mesh.Snapshot) error { return all(onlyService(s, args[0])) }
 			} else if len(args) == 1 {
-				show = func(s *mesh.Snapshot) error { return env.describeService(s, args[0], asJSON) }
+				show = func(s *mesh.Snapshot) error {
+					return env.describeService(s, args[0], known{probesOf(ctx, c, args[0]), upstreamsOf(ctx, c, args[0])}, asJSON)
+				}
 			}
 			if watch {
 				return watchServices(ctx, env, c, show)
@@ -97,85 +105,71 @@ func watchServices(ctx context.Context, env *Env, c Client, show func(*mesh.Snap
 	return nil
 }
 
-// servicesPrinter returns what shows one snapshot after another.
-func (e *Env) servicesPrinter(asJSON, watch bool) func(*mesh.Snapshot) error {
+// servicesPrinter returns what shows one snapshot after another. look asks for what the gateway sees at
+// that time.
+func (e *Env) servicesPrinter(asJSON, watch bool, look func() upstreams) func(*mesh.Snapshot) error {
 	switch {
 	case asJSON:
 		enc := json.NewEncoder(e.Stdout)
 		if !watch {
 			enc.SetIndent("", "  ")
 		}
-		return func(s *mesh.Snapshot) error { return enc.Encode(toServicesJSON(s)) }
+		return func(s *mesh.Snapshot) error { return enc.Encode(toServicesJSON(s, look())) }
+	case isTerminal(e.Stdout) && watch:
+		return e.screenPrinter(look)
 	case isTerminal(e.Stdout):
 		return func(s *mesh.Snapshot) error {
-			if watch {
-				_, _ = io.WriteString(e.Stdout, clearScreen)
-			}
-			e.printServices(s)
+			e.printServices(s, look())
 			return nil
 		}
 	case watch:
 		return e.changePrinter()
 	default:
 		return func(s *mesh.Snapshot) error {
-			for _, i := range instances(s) {
-				say(e.Stdout, "%s", instanceLine(i))
-			}
+			e.printServiceLines(s, look())
 			return nil
 		}
 	}
 }
 
-// changePrinter prints what differs from the snapshot before.
-func (e *Env) changePrinter() func(*mesh.Snapshot) error {
-	before := map[string]string{}
-	return func(s *mesh.Snapshot) error {
-		now := make(map[string]string)
-		for _, i := range instances(s) {
-			line := instanceLine(i)
-			now[i.ID] = line
-			switch old, was := before[i.ID]; {
-			case !was:
-				say(e.Stdout, "+\t%s", line)
-			case old != line:
-				say(e.Stdout, "~\t%s", line)
-			}
+func (e *Env) printServiceLines(s *mesh.Snapshot, ups upstreams) {
+	for _, i := range instances(s) {
+		say(e.Stdout, "%s", serviceLine(i, ups.stateOf(i)))
+	}
+	for _, u := range ups.fromFile() {
+		for n := range u.Endpoints {
+			host, port, _ := net.SplitHostPort(u.Endpoints[n].Address) // the file holds no other
+			say(e.Stdout, "%s\t-\t%s\t%s\t-\t%s", u.Service, host, port, fileState(u, &u.Endpoints[n]))
 		}
-		for _, id := range slices.Sorted(maps.Keys(before)) {
-			if _, still := now[id]; !still {
-				say(e.Stdout, "-\t%s", before[id])
-			}
-		}
-		before = now
-		return nil
 	}
 }
 
-func instanceLine(i *mesh.Instance) string {
-	return fmt.Sprintf("%s\t%s\t%s\t%d\t%s\t%s", i.Service, i.ID, i.Address, i.Port, i.Health, draining(i))
+// instanceLine is an instance as the registry has it.
+func instanceLine(i *mesh.Instance) string { return serviceLine(i, upstreams(nil).stateOf(i)) }
+
+func serviceLine(i *mesh.Instance, state string) string {
+	return fmt.Sprintf("%s\t%s\t%s\t%d\t%s\t%s", i.Service, i.ID, i.Address, i.Port, i.Health, cmp.Or(state, "-"))
 }
 
-func draining(i *mesh.Instance) string {
-	if i.Draining {
-		return "draining"
-	}
-	return "-"
-}
-
-func (e *Env) printServices(s *mesh.Snapshot) {
-	list := instances(s)
-	if len(list) == 0 {
+func (e *Env) printServices(s *mesh.Snapshot, ups upstreams) {
+	list, file := instances(s), ups.fromFile()
+	if len(list)+len(file) == 0 {
 		say(e.Stdout, "no services yet; add one with \"toska run --name web --port 9000 -- PROGRAM\"")
 		return
 	}
 	t := table{head: []string{"SERVICE", "INSTANCE", "ADDRESS", "HEALTH", "", "METADATA"}}
 	for _, i := range list {
-		state := ""
-		if i.Draining {
-			state = "draining"
-		}
 		t.add(cell{text: i.Service}, cell{text: i.ID}, cell{text: i.HostPort()}, healthCell(i.Health),
-			cell{text: state, colour: yellow}, cell{text: metadataText(i.Metadata)})
+			cell{text: ups.stateOf(i), colour: yellow}, cell{text: metadataText(i.Metadata)})
+	}
+	for _, u := range file {
+		for n := range u.Endpoints {
+			state := cell{text: fileState(u, &u.Endpoints[n]), colour: yellow}
+			if state.text == "file" {
+				state.colour = ""
+			}
+			t.add(cell{text: u.Service}, cell{text: "-"}, cell{text: u.Endpoints[n].Address}, cell{text: "-"}, state, cell{text: u.Origin})
+		}
 	}
 	t.print(e.Stdout, e.colours())
 	if s.Stale {
@@ -198,8 +192,13 @@ type servicesJSON struct {
 }
 
 type serviceJSON struct {
-	Name      string         `json:"name"`
+	Name string `json:"name"`
+	// Source and Origin say where the gateway's endpoints are from; absent where the node does not say.
+	Source    string         `json:"source,omitempty"`
+	Origin    string         `json:"origin,omitempty"`
 	Instances []instanceJSON `json:"instances"`
+	// Endpoints are what the gateway picks from.
+	Endpoints []endpointJSON `json:"endpoints,omitempty"`
 }
 
 type instanceJSON struct {
@@ -216,14 +215,25 @@ type instanceJSON struct {
 	RegisteredAt time.Time         `json:"registeredAt,omitzero"`
 }
 
-func toServicesJSON(s *mesh.Snapshot) servicesJSON {
+func toServicesJSON(s *mesh.Snapshot, ups upstreams) servicesJSON {
 	out := servicesJSON{Revision: s.Revision.String(), Stale: s.Stale, Services: []serviceJSON{}}
+	seen := func(svc serviceJSON, u *mesh.UpstreamStatus) serviceJSON {
+		if u != nil {
+			svc.Source, svc.Origin, svc.Endpoints = u.Source, u.Origin, toEndpointsJSON(u)
+		}
+		return svc
+	}
 	for _, key := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := serviceJSON{Name: s.Services[key][0].Service}
 		for _, i := range s.Services[key] {
 			svc.Instances = append(svc.Instances, toInstanceJSON(i))
 		}
-		out.Services = append(out.Services, svc)
+		out.Services = append(out.Services, seen(svc, ups[key]))
+	}
+	for _, u := range ups.fromFile() {
+		if len(s.Services[mesh.ServiceKey(u.Service)]) == 0 {
+			out.Services = append(out.Services, seen(serviceJSON{Name: u.Service, Instances: []instanceJSON{}}, u))
+		}
 	}
 	return out
 }

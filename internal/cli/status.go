@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,9 +34,9 @@ func newStatus(env *Env) *cobra.Command {
 			if asJSON {
 				enc := json.NewEncoder(env.Stdout)
 				enc.SetIndent("", "  ")
-				return enc.Encode(toStatusJSON(st))
+				return enc.Encode(toStatusJSON(st, upstreamsOf(ctx, c, "")))
 			}
-			env.printStatus(st)
+			env.printStatus(st, upstreamsOf(ctx, c, ""))
 			return nil
 		})
 	}
@@ -45,7 +46,7 @@ func newStatus(env *Env) *cobra.Command {
 // The listeners, in the order in which people care for them.
 var listenerNames = []string{"gateway", "control", "discovery"}
 
-func (e *Env) printStatus(st mesh.Status) {
+func (e *Env) printStatus(st mesh.Status, ups upstreams) {
 	now := time.Now()
 	state := cell{text: "ready", colour: green}
 	if !st.Ready {
@@ -59,6 +60,9 @@ func (e *Env) printStatus(st mesh.Status) {
 	fact("version", "%s", st.Version)
 	fact("process", "%d, up %v", st.PID, age(now, st.StartedAt))
 	fact("data", "%s", st.DataDir)
+	if c := st.Config; c.Path != "" {
+		fact("config", "%s, %s", c.Path, configState(c))
+	}
 	for _, name := range listenerNames {
 		if addr := st.Addresses[name]; addr != "" {
 			fact(name, "%s", addr)
@@ -73,6 +77,15 @@ func (e *Env) printStatus(st mesh.Status) {
 			stale = ", from disk: the registry has not been heard since the start"
 		}
 		fact("table", "%s, %s, revision %v, %v old%s", count(t.Routes, "route"), count(t.Endpoints, "endpoint"), t.Revision, age(now, t.BuiltAt), stale)
+	}
+	if out := ups.ejected(); len(out) > 0 {
+		const shown = 3
+		var names []string
+		for _, o := range out[:min(len(out), shown)] {
+			names = append(names, o.Address+" of "+o.Service)
+		}
+		facts.add(cell{text: "ejected"}, cell{text: fmt.Sprintf("%s on what the gateway saw: %s%s", count(len(out), "endpoint"),
+			strings.Join(names, ", "), map[bool]string{true: ", …"}[len(out) > shown]), colour: yellow})
 	}
 	facts.print(e.Stdout, e.colours())
 
@@ -95,6 +108,20 @@ func (e *Env) printStatus(st mesh.Status) {
 	if more := len(st.Alarms) - mostAlarms; more > 0 {
 		say(e.Stdout, "\nand %s more: \"toska doctor\" tells of all", count(more, "alarm"))
 	}
+}
+
+// configState says what is in force of a configuration file.
+func configState(c mesh.ConfigStatus) string {
+	loaded := "loaded " + c.LoadedAt.Local().Format("2006-01-02 15:04:05")
+	switch {
+	case c.State == mesh.ConfigNone:
+		return "not there; one that is made is taken"
+	case c.State == mesh.ConfigLastGood && c.LoadedAt.IsZero():
+		return "not taken, see below; nothing was before"
+	case c.State == mesh.ConfigLastGood:
+		return "not taken as it is now, see below; in force is what was " + loaded
+	}
+	return loaded
 }
 
 // mostAlarms is how many fit the screen with the rest.
@@ -134,7 +161,16 @@ type statusJSON struct {
 	Roles     []roleJSON        `json:"roles"`
 	Registry  registryJSON      `json:"registry"`
 	Table     *tableJSON        `json:"table,omitempty"`
+	Config    *configStatusJSON `json:"config,omitempty"`
 	Alarms    []alarmJSON       `json:"alarms"`
+	// Ejected are the endpoints that the gateway has put out for now.
+	Ejected []ejectedJSON `json:"ejected,omitempty"`
+}
+
+type configStatusJSON struct {
+	Path     string    `json:"path"`
+	State    string    `json:"state"`
+	LoadedAt time.Time `json:"loadedAt,omitzero"`
 }
 
 type roleJSON struct {
@@ -167,11 +203,14 @@ type alarmJSON struct {
 	Detail string `json:"detail"`
 }
 
-func toStatusJSON(st mesh.Status) statusJSON {
+func toStatusJSON(st mesh.Status, ups upstreams) statusJSON {
 	out := statusJSON{NodeID: st.NodeID, Version: st.Version, PID: st.PID, DataDir: st.DataDir,
 		StartedAt: st.StartedAt, Addresses: st.Addresses, Ready: st.Ready, Roles: []roleJSON{}, Alarms: []alarmJSON{},
 		Registry: registryJSON{Revision: st.Registry.Revision.String(), Services: st.Registry.Services,
 			Instances: st.Registry.Instances, Sessions: st.Registry.Sessions, Stale: st.Registry.Stale}}
+	if st.Config.Path != "" {
+		out.Config = new(configStatusJSON(st.Config))
+	}
 	for _, r := range st.Roles {
 		out.Roles = append(out.Roles, roleJSON(r))
 	}
@@ -181,5 +220,6 @@ func toStatusJSON(st mesh.Status) statusJSON {
 	for _, a := range st.Alarms {
 		out.Alarms = append(out.Alarms, alarmJSON(a))
 	}
+	out.Ejected = ups.ejected()
 	return out
 }

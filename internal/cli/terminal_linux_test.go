@@ -37,6 +37,10 @@ func TestServicesOnATerminalIsATable(t *testing.T) {
 	if out, _ := w.onTerminal(t, "", "services", "-w"); !strings.HasPrefix(out, "\x1b[H\x1b[2J") {
 		t.Errorf("watch does not redraw:\n%q", out)
 	}
+	w.client.snapshots = append(w.client.snapshots, snapshot(2))
+	if out, _ := w.onTerminal(t, "", "services", "-w"); strings.Contains(out, "+ web") || !strings.Contains(out, " - web w1: deregistered; it was passing\n") {
+		t.Errorf("watch does not tell the last changes below the table:\n%q", out)
+	}
 	if out, _ := newWorld().onTerminal(t, "", "services"); !strings.Contains(out, "no services yet") {
 		t.Errorf("an empty mesh says %q", out)
 	}

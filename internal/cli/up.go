@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,11 +12,13 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/toska-mesh/toska-mesh/internal/app"
 	"github.com/toska-mesh/toska-mesh/internal/trust/pointer"
+	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
 type upFlags struct {
@@ -53,14 +56,14 @@ addresses. GATEWAY_ROUTE_PREFIX is the path below which services are found (/api
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.data, "data", "./"+def.DataDir, "data directory, made if it is not there (env TOSKA_DATA)")
-	flags.StringVar(&f.roles, "roles", strings.Join(def.Roles, ","), "roles to run, separated by commas: all, discovery, gateway")
+	flags.StringVar(&f.roles, "roles", strings.Join(def.Roles, ","), "roles to run, separated by commas: all, discovery, gateway, health")
 	flags.StringVar(&f.gateway, "listen-gateway", def.ListenGateway, "address of the gateway, HOST:PORT; port 0 takes a free one")
 	flags.StringVar(&f.control, "listen-control", def.ListenControl, "address of the control API, HOST:PORT")
 	flags.StringVar(&f.discovery, "listen-discovery", def.ListenDiscovery, "address of the discovery gRPC, HOST:PORT")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level that is logged: debug, info, warn, error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "how logs are written to standard error: text, json")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write once the node is ready: its addresses and tokens as JSON, for its owner alone")
-	flags.StringVar(&f.config, "config", "", "configuration file, read anew when it changes and on SIGHUP (default: mesh.yaml beside the data directory, if it is there)")
+	flags.StringVar(&f.config, "config", "", "configuration file, read anew when it changes and on SIGHUP (default: mesh.yaml beside the data directory, once it is there)")
 	flags.BoolVar(&f.demo, "demo", false, "run a few small services in this process too, with a trickle of requests to them")
 	flags.StringVar(&f.accessLog, "access-log", def.AccessLog, "where the gateway logs each request as JSON: - for standard output (a terminal gets short lines), off, or a file")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -88,47 +91,62 @@ func (e *Env) upConfig(cmd *cobra.Command, f upFlags) (app.Config, error) {
 	if isTerminal(e.Stdout) {
 		cfg.Stdout = &requestLines{w: e.Stdout, colours: e.colours()}
 	}
-	if err := e.fromEnvironment(&cfg, cmd.Flags().Changed); err != nil {
+	given, err := e.fromEnvironment(&cfg, cmd.Flags().Changed)
+	if err != nil {
 		return cfg, err
 	}
-	return cfg, e.fromFile(&cfg, f.config, cmd.Flags().Changed)
+	return cfg, e.fromFile(&cfg, f.config, given)
 }
 
-// fromFile takes over what the configuration file says and neither a flag nor the environment does.
+// fromFile takes over what the configuration file says and neither a flag nor the environment does. Where none
+// is named, the one beside the data directory is followed, also while it is not there.
 func (e *Env) fromFile(cfg *app.Config, path string, given func(flag string) bool) error {
 	if path == "" {
-		path = app.FindConfig(cfg.DataDir)
+		if path = app.FindConfig(cfg.DataDir); path == "" {
+			cfg.WatchFile(app.ConfigBeside(cfg.DataDir), given)
+			return nil
+		}
 	}
-	if path == "" {
+	return badConfig(path, cfg.UseFile(path, given))
+}
+
+// badConfig is the failure of a configuration file; nil for nil.
+func badConfig(path string, err error) error {
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(err, mesh.ErrNotFound):
+		return fail(codeNotFound, "name a file that is there", "%w", err)
 	}
-	return local(cfg.UseFile(path, given))
+	return fail(codeConfig, "correct what is told above, look with \"toska config check "+path+
+		"\", and start again; docs/reference/mesh-yaml.md has every key", "%w", err)
 }
 
 // fromEnvironment takes over what the environment says and no flag does, and tells of what it says in
-// vain.
-func (e *Env) fromEnvironment(cfg *app.Config, given func(flag string) bool) error {
+// vain. It returns which flags were given, by themselves or by the environment.
+func (e *Env) fromEnvironment(cfg *app.Config, changed func(flag string) bool) (given func(flag string) bool, err error) {
 	env, notices, err := app.FromEnvironment(func(name string) (string, bool) {
 		v := e.Getenv(name)
 		return v, v != ""
 	})
 	if err != nil {
-		return local(err)
+		return nil, local(err)
 	}
 	for _, n := range notices {
 		cfg.Log.Warn("setting of the environment is not honoured", "setting", n.Name, "why", n.Why)
 	}
+	said := map[string]bool{}
 	take := func(flag, value string, to *string) {
-		if value != "" && !given(flag) {
-			*to = value
+		if value != "" && !changed(flag) {
+			*to, said[flag] = value, true
 		}
 	}
 	take("data", env.DataDir, &cfg.DataDir)
 	take("listen-gateway", env.ListenGateway, &cfg.ListenGateway)
 	take("listen-discovery", env.ListenDiscovery, &cfg.ListenDiscovery)
 	take("", env.RoutePrefix, &cfg.RoutePrefix)
-	cfg.Attempts = env.Attempts
-	return nil
+	cfg.Attempts, cfg.Probes = env.Attempts, env.Probes
+	return func(flag string) bool { return said[flag] || changed(flag) }, nil
 }
 
 // logger returns what logs to standard error.
@@ -159,7 +177,7 @@ func (e *Env) up(ctx context.Context, cfg app.Config) error {
 	}
 	// Whoever read our output may leave: writing to nobody is an error then, and not our end.
 	signal.Ignore(syscall.SIGPIPE)
-	ctx, release := e.untilSignal(ctx, cfg.Log)
+	ctx, release := e.untilSignal(ctx, cfg.Log, func() { _ = node.Withdraw() }) // there is no time to tell
 	defer release()
 	return local(node.Run(ctx, func(p app.Ready) {
 		if isTerminal(e.Stdout) {
@@ -170,25 +188,34 @@ func (e *Env) up(ctx context.Context, cfg app.Config) error {
 	}))
 }
 
-// untilSignal returns a context that ends with the first signal to stop. A second one ends the process.
-// The caller calls release.
-func (e *Env) untilSignal(ctx context.Context, log *slog.Logger) (_ context.Context, release func()) {
+// sameSignal is within what time an equal signal is the same one: who stops a process and its group sends it
+// twice.
+const sameSignal = 250 * time.Millisecond
+
+// untilSignal returns a context that ends with the first signal to stop. A second one ends the process, after
+// atOnce. The caller calls release.
+func (e *Env) untilSignal(ctx context.Context, log *slog.Logger, atOnce func()) (_ context.Context, release func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for n := 0; ; n++ {
+		var stop stopping
+		for {
 			select {
 			case <-done:
 				return
 			case s := <-signals:
-				if n > 0 {
+				switch stop.take(s, time.Now()) {
+				case stopInOrder:
+					log.Info("stopping; a second signal stops at once", "signal", s.String())
+					cancel()
+				case stopAtOnce:
+					atOnce()
 					e.Exit(signalStatus(s))
+				case stopAlready:
 				}
-				log.Info("stopping; a second signal stops at once", "signal", s.String())
-				cancel()
 			}
 		}
 	})
@@ -198,6 +225,31 @@ func (e *Env) untilSignal(ctx context.Context, log *slog.Logger) (_ context.Cont
 		wg.Wait()
 		cancel()
 	}
+}
+
+// What a signal to stop means.
+const (
+	stopInOrder = iota
+	stopAlready
+	stopAtOnce
+)
+
+// stopping is what came so far.
+type stopping struct {
+	first os.Signal
+	at    time.Time
+}
+
+// take says what a signal means.
+func (s *stopping) take(sig os.Signal, now time.Time) int {
+	switch {
+	case s.first == nil:
+		s.first, s.at = sig, now
+		return stopInOrder
+	case sig == s.first && now.Sub(s.at) < sameSignal:
+		return stopAlready
+	}
+	return stopAtOnce
 }
 
 func signalStatus(s os.Signal) int {
@@ -221,6 +273,7 @@ func (e *Env) banner(p app.Ready, fresh bool, cfg *app.Config) {
 		}
 	}
 	say(e.Stdout, "  %-10s %s", "data", p.DataDir)
+	say(e.Stdout, "  %-10s %s%s", "config", cfg.ConfigFile, map[bool]string{true: " (not there yet; one that is made is taken)"}[cfg.File == nil])
 	if fresh {
 		say(e.Stdout, "  %-10s %s", "admin", p.AdminToken)
 		say(e.Stdout, "  %-10s (shown this once)", "")

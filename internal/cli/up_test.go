@@ -2,11 +2,14 @@ package cli_test
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/toska-mesh/toska-mesh/internal/cli"
 	"github.com/toska-mesh/toska-mesh/internal/trust/pointer"
 )
 
@@ -106,5 +109,29 @@ func await(t *testing.T, done func() bool) {
 		case <-ctx.Done():
 			t.Fatal("waited in vain")
 		}
+	}
+}
+
+func TestTheSameSignalTwiceIsOne(t *testing.T) {
+	at := time.Now()
+	for _, tc := range []struct {
+		name   string
+		second os.Signal
+		after  time.Duration
+		want   int
+	}{
+		{"an equal one at once is the same", syscall.SIGTERM, time.Millisecond, cli.StopAlready},
+		{"an equal one later is impatience", syscall.SIGTERM, 250 * time.Millisecond, cli.StopAtOnce},
+		{"another one at once is impatience", os.Interrupt, time.Millisecond, cli.StopAtOnce},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var s cli.Stopping
+			if got := s.Take(syscall.SIGTERM, at); got != cli.StopInOrder {
+				t.Fatalf("the first = %d", got)
+			}
+			if got := s.Take(tc.second, at.Add(tc.after)); got != tc.want {
+				t.Errorf("the second = %d, want %d", got, tc.want)
+			}
+		})
 	}
 }

@@ -54,7 +54,7 @@ func familyEnvironment(secret string, honoured map[string]string) (env []string,
 	}
 	seen := map[string]bool{}
 	for _, name := range names {
-		if seen[name] || name == "TOSKA_ENV_IGNORE" {
+		if seen[name] || name == "TOSKA_ENV_IGNORE" || strings.HasPrefix(name, "OTEL_") { // which are not the family's
 			continue
 		}
 		seen[name] = true
@@ -82,6 +82,11 @@ func TestAnEnvironmentFullOfTheFamilysNames(t *testing.T) {
 		"TOSKA_DATA": data, "GATEWAY_PORT": gateway, "DISCOVERY_PORT": discovery,
 		"GATEWAY_ROUTE_PREFIX": "/svc/", "Mesh__Gateway__Routing__RoutePrefix": "svc",
 		"GATEWAY_RETRY_COUNT": "3", "Mesh__Gateway__Resilience__RetryCount": "3",
+		"HEALTHMONITOR_PROBE_INTERVAL_SECONDS": "30", "HealthMonitor__ProbeIntervalSeconds": "30",
+		"HEALTHMONITOR_HTTP_TIMEOUT_SECONDS": "5", "HealthMonitor__HttpTimeoutSeconds": "5",
+		"HEALTHMONITOR_TCP_TIMEOUT_SECONDS": "3", "HealthMonitor__TcpTimeoutSeconds": "3",
+		"HEALTHMONITOR_FAILURE_THRESHOLD": "3", "HealthMonitor__FailureThreshold": "3",
+		"HealthMonitor__RecoveryThreshold": "2",
 	})
 	env = append(node.Env(dir), env...)
 	start := func(extra ...string) *node.Process {
@@ -123,6 +128,11 @@ func TestAnEnvironmentFullOfTheFamilysNames(t *testing.T) {
 	})
 	t.Run("what is knowingly ignored and what is not honoured is named, and the rest is in force", func(t *testing.T) {
 		p := start("TOSKA_ENV_IGNORE=" + strings.Join(refused, ","))
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("the node said:\n%s", p.Output())
+			}
+		})
 		s := &story{t: t, dir: dir, bin: bin}
 		s.until("the node is ready", func() bool { return strings.Contains(p.Output(), "toska ready ") })
 		says(p.Output(), append(told, refused...), "setting=%s ")

@@ -32,7 +32,7 @@ type story struct {
 	node    *node.Node
 }
 
-func begin(t *testing.T) *story {
+func begin(t *testing.T, args ...string) *story {
 	t.Helper()
 	s := &story{t: t, dir: shortDir(t)}
 	s.bin = build(t, s.dir)
@@ -40,7 +40,7 @@ func begin(t *testing.T) *story {
 	if s.service, err = node.BuildPackage(t.Context(), filepath.Join(s.dir, "bin"), "github.com/toska-mesh/toska-mesh/test/service"); err != nil {
 		t.Fatal(err)
 	}
-	s.up()
+	s.up(args...)
 	return s
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,15 +24,21 @@ const (
 	root         = "../.."
 )
 
-// block is a fenced block of shell commands in a page.
+// block is a fenced block of a page.
 type block struct {
-	line int
-	mark string // the comment just above it; see TestDocumentation
-	text string
+	line     int
+	language string
+	mark     string // the comment just above it; see TestDocumentation
+	text     string
 }
 
-// TestDocumentation runs every sh block of the README and the guide as it stands, page by page and in
-// order, in a copy of the tree. The HTML comment above a block may say what kind it is:
+// TestDocumentation runs every block of the README and the guide as it stands, page by page and in order,
+// in a copy of the tree. Blocks of text are what is seen, and not run. One of another language than sh is a
+// file that the reader makes: the HTML comment above it says which, as in "file: greeter/main.go"; go vet looks at
+// those of Go when the page is at its end, and the shell blocks do with them what the page says. A
+// yaml block without a comment is part of a mesh.yaml, which must be a good one.
+//
+// The comment above a shell block may say what kind it is:
 //
 //   - "keeps running": it goes on while the next ones run; the test waits until it says that it is ready.
 //   - "ends the last that keeps running": that one is killed before this block runs.
@@ -61,24 +68,24 @@ func TestDocumentation(t *testing.T) {
 }
 
 func TestBlocksOfAPage(t *testing.T) {
-	got := blocks("x\n<!-- keeps running -->\n```sh\none\ntwo\n```\n```text\nno\n```\n<!-- far -->\n\n```sh\nthree\n```\n")
-	want := []block{{3, "keeps running", "one\ntwo\n"}, {12, "", "three\n"}}
-	if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+	got := blocks("x\n<!-- keeps running -->\n```sh\none\ntwo\n```\n```text\nno\n```\n<!-- far -->\n\n```sh\nthree\n```\n<!-- file: a/b.go -->\n```go\npackage b\n```\n")
+	want := []block{{3, "sh", "keeps running", "one\ntwo\n"}, {7, "text", "", "no\n"}, {12, "sh", "", "three\n"}, {16, "go", "file: a/b.go", "package b\n"}}
+	if !slices.Equal(got, want) {
 		t.Errorf("blocks = %+v, want %+v", got, want)
 	}
 }
 
 var markForm = regexp.MustCompile(`^<!-- (.*) -->$`)
 
-// blocks returns the sh blocks of a page.
+// blocks returns the blocks of a page.
 func blocks(page string) []block {
 	var out []block
 	var current *block
 	before := ""
 	for i, line := range strings.Split(page, "\n") {
 		switch {
-		case current == nil && line == "```sh":
-			current = &block{line: i + 1}
+		case current == nil && strings.HasPrefix(line, "```"):
+			current = &block{line: i + 1, language: line[len("```"):]}
 			if m := markForm.FindStringSubmatch(before); m != nil {
 				current.mark = m[1]
 			}
@@ -99,19 +106,23 @@ type reader struct {
 	dir     string
 	env     []string
 	running []*background
+	goDirs  []string // where the page has put Go files
 }
 
 // background is a block that keeps running, with all that it has started.
 type background struct {
 	cmd  *exec.Cmd
 	out  string // the file that holds its output
+	runs bool   // it is toska run, which says itself when the gateway knows of it
 	done chan struct{}
 }
 
 func newReader(t *testing.T) *reader {
 	t.Helper()
 	own := t.TempDir()
-	r := &reader{t: t, dir: copyTree(t), env: append(os.Environ(), "XDG_RUNTIME_DIR="+own, "XDG_STATE_HOME="+own)}
+	// What a reader's own module needs, the tree's go.sum has vouched for: the checksum database, which may be out of
+	// reach, is not asked again.
+	r := &reader{t: t, dir: copyTree(t), env: append(os.Environ(), "XDG_RUNTIME_DIR="+own, "XDG_STATE_HOME="+own, "GONOSUMDB=*")}
 	t.Cleanup(func() {
 		for _, b := range r.running {
 			b.stop(t, syscall.SIGTERM)
@@ -122,28 +133,68 @@ func newReader(t *testing.T) *reader {
 
 func (r *reader) read(list []block) {
 	r.t.Helper()
-	if len(list) == 0 {
+	if !slices.ContainsFunc(list, func(b block) bool { return b.language == "sh" }) {
 		r.t.Fatal("the page has no sh block")
 	}
 	for _, b := range list {
+		name, isFile := strings.CutPrefix(b.mark, "file: ")
 		switch {
-		case b.mark == "keeps running":
-			r.keep(b)
-		case strings.HasPrefix(b.mark, "not run again: "):
-			r.once(b, "-n")
-		case b.mark == "ends the last that keeps running":
-			last := len(r.running) - 1
-			if last < 0 {
-				r.t.Fatalf("line %d: nothing keeps running", b.line)
-			}
-			r.running[last].stop(r.t, syscall.SIGKILL)
-			r.running = r.running[:last]
-			r.say(b, r.once(b))
-		case b.mark == "":
-			r.say(b, r.once(b))
+		case b.language == "text":
+		case isFile:
+			r.write(b, name)
+		case b.language == "sh":
+			r.shell(b)
+		case b.language == "yaml" && b.mark == "":
+			r.write(b, "part.yaml")
+			r.once(block{line: b.line, text: "go run ./cmd/toska config check part.yaml"})
 		default:
-			r.t.Fatalf("line %d: the comment %q above the block is none that this test knows", b.line, b.mark)
+			r.t.Fatalf("line %d: a block of %q wants a comment above it that names its file", b.line, b.language)
 		}
+	}
+	for _, dir := range r.goDirs {
+		r.once(block{text: "cd " + dir + " && go vet ."})
+	}
+}
+
+// shell runs a block, as the comment above it says.
+func (r *reader) shell(b block) {
+	r.t.Helper()
+	switch {
+	case b.mark == "keeps running":
+		r.keep(b)
+	case strings.HasPrefix(b.mark, "not run again: "):
+		r.once(b, "-n")
+	case b.mark == "ends the last that keeps running":
+		last := len(r.running) - 1
+		if last < 0 {
+			r.t.Fatalf("line %d: nothing keeps running", b.line)
+		}
+		r.running[last].stop(r.t, syscall.SIGKILL)
+		r.running = r.running[:last]
+		r.say(b, r.once(b))
+	case b.mark == "":
+		r.say(b, r.once(b))
+	default:
+		r.t.Fatalf("line %d: the comment %q above the block is none that this test knows", b.line, b.mark)
+	}
+}
+
+// write makes the file that a block is.
+func (r *reader) write(b block, name string) {
+	r.t.Helper()
+	if !filepath.IsLocal(name) {
+		r.t.Fatalf("line %d: %q is no file below the directory of the page", b.line, name)
+	}
+	path := filepath.Join(r.dir, filepath.FromSlash(name))
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = os.WriteFile(path, []byte(b.text), 0o600)
+	}
+	if err != nil {
+		r.t.Fatalf("line %d: %v", b.line, err)
+	}
+	if dir := filepath.Dir(name); b.language == "go" && !slices.Contains(r.goDirs, dir) {
+		r.goDirs = append(r.goDirs, dir)
 	}
 }
 
@@ -171,7 +222,16 @@ func (r *reader) say(b block, out string) {
 	}
 }
 
-var isReady = regexp.MustCompile(`toska ready |is behind the gateway`)
+var (
+	// isReady is what a node says, and toska run of a program that the gateway has.
+	isReady = regexp.MustCompile(`toska ready |is behind the gateway`)
+	// isThere is what programs say that join by themselves, of which the gateway hears a few milliseconds later,
+	// or not at all.
+	isThere = regexp.MustCompile(`instance registered|registered as |renewed\n|Serving HTTP `)
+)
+
+// hearing is how long a page waits then. No reader is as fast.
+const hearing = 300 * time.Millisecond
 
 // keep starts a block and waits until it says that it is ready.
 func (r *reader) keep(b block) {
@@ -181,7 +241,8 @@ func (r *reader) keep(b block) {
 		r.t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
-	bg := &background{cmd: exec.CommandContext(context.WithoutCancel(r.t.Context()), "bash", "-euo", "pipefail", "-c", b.text), out: f.Name(), done: make(chan struct{})}
+	bg := &background{cmd: exec.CommandContext(context.WithoutCancel(r.t.Context()), "bash", "-euo", "pipefail", "-c", b.text), out: f.Name(),
+		runs: strings.Contains(b.text, "toska run "), done: make(chan struct{})}
 	bg.cmd.Dir, bg.cmd.Env, bg.cmd.Stdout, bg.cmd.Stderr = r.dir, r.env, f, f
 	bg.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := bg.cmd.Start(); err != nil {
@@ -208,6 +269,10 @@ func (b *background) awaitReady(ctx context.Context) error {
 			return err
 		}
 		if isReady.Match(out) {
+			return nil
+		}
+		if !b.runs && isThere.Match(out) {
+			<-time.After(hearing)
 			return nil
 		}
 		select {

@@ -143,11 +143,19 @@ func (Lifetime) EnumDescriptor() ([]byte, []int) {
 type Check struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// http is the path of an HTTP probe; empty for a TCP probe.
-	Http     string               `protobuf:"bytes,1,opt,name=http,proto3" json:"http,omitempty"`
+	Http string `protobuf:"bytes,1,opt,name=http,proto3" json:"http,omitempty"`
+	// interval is absent for 10 s.
 	Interval *durationpb.Duration `protobuf:"bytes,2,opt,name=interval,proto3" json:"interval,omitempty"`
-	Timeout  *durationpb.Duration `protobuf:"bytes,3,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// down is how many failures in a row make the instance failing.
-	Down          int32 `protobuf:"varint,4,opt,name=down,proto3" json:"down,omitempty"`
+	// timeout of one probe, all of it; absent for 2 s.
+	Timeout *durationpb.Duration `protobuf:"bytes,3,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// down is how many failures in a row make the instance failing; zero for 3.
+	Down int32 `protobuf:"varint,4,opt,name=down,proto3" json:"down,omitempty"`
+	// up is how many successes in a row make it passing again; zero for 2.
+	Up int32 `protobuf:"varint,5,opt,name=up,proto3" json:"up,omitempty"`
+	// port is probed at the instance's address; zero for the instance's own.
+	Port int32 `protobuf:"varint,6,opt,name=port,proto3" json:"port,omitempty"`
+	// tls sends an HTTP probe over TLS.
+	Tls           bool `protobuf:"varint,7,opt,name=tls,proto3" json:"tls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -208,6 +216,27 @@ func (x *Check) GetDown() int32 {
 		return x.Down
 	}
 	return 0
+}
+
+func (x *Check) GetUp() int32 {
+	if x != nil {
+		return x.Up
+	}
+	return 0
+}
+
+func (x *Check) GetPort() int32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Check) GetTls() bool {
+	if x != nil {
+		return x.Tls
+	}
+	return false
 }
 
 // Registration is what an instance says of itself.
@@ -344,11 +373,13 @@ type Instance struct {
 	RegisteredAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=registered_at,json=registeredAt,proto3" json:"registered_at,omitempty"`
 	// revision is "epoch.number".
 	Revision string `protobuf:"bytes,15,opt,name=revision,proto3" json:"revision,omitempty"`
-	// health_by is "report", "session", "lease", or empty for the health that it began with.
+	// health_by is the source whose word the verdict is, or empty for the health that it began with.
 	HealthBy string   `protobuf:"bytes,16,opt,name=health_by,json=healthBy,proto3" json:"health_by,omitempty"`
 	Lifetime Lifetime `protobuf:"varint,17,opt,name=lifetime,proto3,enum=toska.discovery.v1.Lifetime" json:"lifetime,omitempty"`
 	// ttl is the lease of a leased instance.
-	Ttl           *durationpb.Duration `protobuf:"bytes,18,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Ttl *durationpb.Duration `protobuf:"bytes,18,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// evidence is the last word of each source that the verdict was joined from, sorted by source.
+	Evidence      []*Evidence `protobuf:"bytes,19,rep,name=evidence,proto3" json:"evidence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -509,6 +540,84 @@ func (x *Instance) GetTtl() *durationpb.Duration {
 	return nil
 }
 
+func (x *Instance) GetEvidence() []*Evidence {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+// Evidence is the last word of one source on an instance's health.
+type Evidence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// source is "report", "probe", "session" or "lease".
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Health Health `protobuf:"varint,2,opt,name=health,proto3,enum=toska.discovery.v1.Health" json:"health,omitempty"`
+	Output string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
+	// at is when the source changed its word.
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Evidence) Reset() {
+	*x = Evidence{}
+	mi := &file_discovery_v1_discovery_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Evidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Evidence) ProtoMessage() {}
+
+func (x *Evidence) ProtoReflect() protoreflect.Message {
+	mi := &file_discovery_v1_discovery_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
+func (*Evidence) Descriptor() ([]byte, []int) {
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Evidence) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Evidence) GetHealth() Health {
+	if x != nil {
+		return x.Health
+	}
+	return Health_HEALTH_UNSPECIFIED
+}
+
+func (x *Evidence) GetOutput() string {
+	if x != nil {
+		return x.Output
+	}
+	return ""
+}
+
+func (x *Evidence) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // ServiceInstances is one service, whole.
 type ServiceInstances struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -521,7 +630,7 @@ type ServiceInstances struct {
 
 func (x *ServiceInstances) Reset() {
 	*x = ServiceInstances{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[3]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +642,7 @@ func (x *ServiceInstances) String() string {
 func (*ServiceInstances) ProtoMessage() {}
 
 func (x *ServiceInstances) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[3]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +655,7 @@ func (x *ServiceInstances) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceInstances.ProtoReflect.Descriptor instead.
 func (*ServiceInstances) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{3}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ServiceInstances) GetService() string {
@@ -574,7 +683,7 @@ type Ref struct {
 
 func (x *Ref) Reset() {
 	*x = Ref{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[4]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +695,7 @@ func (x *Ref) String() string {
 func (*Ref) ProtoMessage() {}
 
 func (x *Ref) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[4]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +708,7 @@ func (x *Ref) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ref.ProtoReflect.Descriptor instead.
 func (*Ref) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{4}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Ref) GetId() string {
@@ -625,7 +734,7 @@ type RegisterRequest struct {
 
 func (x *RegisterRequest) Reset() {
 	*x = RegisterRequest{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[5]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +746,7 @@ func (x *RegisterRequest) String() string {
 func (*RegisterRequest) ProtoMessage() {}
 
 func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[5]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +759,7 @@ func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterRequest.ProtoReflect.Descriptor instead.
 func (*RegisterRequest) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{5}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RegisterRequest) GetRegistration() *Registration {
@@ -669,7 +778,7 @@ type RegisterResponse struct {
 
 func (x *RegisterResponse) Reset() {
 	*x = RegisterResponse{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[6]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +790,7 @@ func (x *RegisterResponse) String() string {
 func (*RegisterResponse) ProtoMessage() {}
 
 func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[6]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +803,7 @@ func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterResponse.ProtoReflect.Descriptor instead.
 func (*RegisterResponse) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{6}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RegisterResponse) GetInstance() *Instance {
@@ -721,7 +830,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[7]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -733,7 +842,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[7]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -746,7 +855,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{7}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SessionRequest) GetSequence() uint64 {
@@ -839,7 +948,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[8]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +960,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[8]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +973,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{8}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Verdict) GetHealth() Health {
@@ -895,7 +1004,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[9]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1016,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[9]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1029,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{9}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SessionResponse) GetKind() isSessionResponse_Kind {
@@ -988,7 +1097,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[10]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1109,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[10]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1122,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{10}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RenewRequest) GetRef() *Ref {
@@ -1031,7 +1140,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[11]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1152,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[11]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1165,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{11}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{12}
 }
 
 type ReportRequest struct {
@@ -1069,7 +1178,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[12]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1190,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[12]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1203,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{12}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReportRequest) GetRef() *Ref {
@@ -1119,7 +1228,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[13]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1240,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[13]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1253,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{13}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{14}
 }
 
 type DrainRequest struct {
@@ -1156,7 +1265,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[14]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1277,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[14]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1290,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{14}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DrainRequest) GetRef() *Ref {
@@ -1199,7 +1308,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[15]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1320,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[15]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1333,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{15}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{16}
 }
 
 type DeregisterRequest struct {
@@ -1236,7 +1345,7 @@ type DeregisterRequest struct {
 
 func (x *DeregisterRequest) Reset() {
 	*x = DeregisterRequest{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[16]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1357,7 @@ func (x *DeregisterRequest) String() string {
 func (*DeregisterRequest) ProtoMessage() {}
 
 func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[16]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1370,7 @@ func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterRequest.ProtoReflect.Descriptor instead.
 func (*DeregisterRequest) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{16}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeregisterRequest) GetRef() *Ref {
@@ -1279,7 +1388,7 @@ type DeregisterResponse struct {
 
 func (x *DeregisterResponse) Reset() {
 	*x = DeregisterResponse{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[17]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1400,7 @@ func (x *DeregisterResponse) String() string {
 func (*DeregisterResponse) ProtoMessage() {}
 
 func (x *DeregisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[17]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1413,7 @@ func (x *DeregisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterResponse.ProtoReflect.Descriptor instead.
 func (*DeregisterResponse) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{17}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{18}
 }
 
 type GetRequest struct {
@@ -1316,7 +1425,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[18]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1437,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[18]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1450,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{18}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetRequest) GetId() string {
@@ -1360,7 +1469,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[19]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1481,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[19]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1494,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{19}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetResponse) GetInstance() *Instance {
@@ -1405,7 +1514,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[20]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1526,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[20]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1539,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{20}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListRequest) GetService() string {
@@ -1451,7 +1560,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[21]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1572,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[21]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1585,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{21}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListResponse) GetRevision() string {
@@ -1512,7 +1621,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[22]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1633,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[22]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1646,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{22}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchRequest) GetSince() string {
@@ -1568,7 +1677,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[23]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1689,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[23]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1702,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{23}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchResponse) GetRevision() string {
@@ -1635,7 +1744,7 @@ type SessionRequest_Open struct {
 
 func (x *SessionRequest_Open) Reset() {
 	*x = SessionRequest_Open{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[26]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1756,7 @@ func (x *SessionRequest_Open) String() string {
 func (*SessionRequest_Open) ProtoMessage() {}
 
 func (x *SessionRequest_Open) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[26]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1769,7 @@ func (x *SessionRequest_Open) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest_Open.ProtoReflect.Descriptor instead.
 func (*SessionRequest_Open) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{7, 0}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{8, 0}
 }
 
 func (x *SessionRequest_Open) GetRegistration() *Registration {
@@ -1685,7 +1794,7 @@ type SessionRequest_Beat struct {
 
 func (x *SessionRequest_Beat) Reset() {
 	*x = SessionRequest_Beat{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[27]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1806,7 @@ func (x *SessionRequest_Beat) String() string {
 func (*SessionRequest_Beat) ProtoMessage() {}
 
 func (x *SessionRequest_Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[27]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1819,7 @@ func (x *SessionRequest_Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest_Beat.ProtoReflect.Descriptor instead.
 func (*SessionRequest_Beat) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{7, 1}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{8, 1}
 }
 
 type SessionRequest_LetGo struct {
@@ -1721,7 +1830,7 @@ type SessionRequest_LetGo struct {
 
 func (x *SessionRequest_LetGo) Reset() {
 	*x = SessionRequest_LetGo{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[28]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1842,7 @@ func (x *SessionRequest_LetGo) String() string {
 func (*SessionRequest_LetGo) ProtoMessage() {}
 
 func (x *SessionRequest_LetGo) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[28]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1855,7 @@ func (x *SessionRequest_LetGo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest_LetGo.ProtoReflect.Descriptor instead.
 func (*SessionRequest_LetGo) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{7, 2}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{8, 2}
 }
 
 type SessionResponse_Opened struct {
@@ -1764,7 +1873,7 @@ type SessionResponse_Opened struct {
 
 func (x *SessionResponse_Opened) Reset() {
 	*x = SessionResponse_Opened{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[29]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +1885,7 @@ func (x *SessionResponse_Opened) String() string {
 func (*SessionResponse_Opened) ProtoMessage() {}
 
 func (x *SessionResponse_Opened) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[29]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +1898,7 @@ func (x *SessionResponse_Opened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse_Opened.ProtoReflect.Descriptor instead.
 func (*SessionResponse_Opened) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{9, 0}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{10, 0}
 }
 
 func (x *SessionResponse_Opened) GetInstance() *Instance {
@@ -1831,7 +1940,7 @@ type SessionResponse_Ack struct {
 
 func (x *SessionResponse_Ack) Reset() {
 	*x = SessionResponse_Ack{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[30]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +1952,7 @@ func (x *SessionResponse_Ack) String() string {
 func (*SessionResponse_Ack) ProtoMessage() {}
 
 func (x *SessionResponse_Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[30]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +1965,7 @@ func (x *SessionResponse_Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse_Ack.ProtoReflect.Descriptor instead.
 func (*SessionResponse_Ack) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{9, 1}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{10, 1}
 }
 
 func (x *SessionResponse_Ack) GetSequence() uint64 {
@@ -1882,7 +1991,7 @@ type SessionResponse_Ended struct {
 
 func (x *SessionResponse_Ended) Reset() {
 	*x = SessionResponse_Ended{}
-	mi := &file_discovery_v1_discovery_proto_msgTypes[31]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1894,7 +2003,7 @@ func (x *SessionResponse_Ended) String() string {
 func (*SessionResponse_Ended) ProtoMessage() {}
 
 func (x *SessionResponse_Ended) ProtoReflect() protoreflect.Message {
-	mi := &file_discovery_v1_discovery_proto_msgTypes[31]
+	mi := &file_discovery_v1_discovery_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1907,7 +2016,7 @@ func (x *SessionResponse_Ended) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse_Ended.ProtoReflect.Descriptor instead.
 func (*SessionResponse_Ended) Descriptor() ([]byte, []int) {
-	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{9, 2}
+	return file_discovery_v1_discovery_proto_rawDescGZIP(), []int{10, 2}
 }
 
 func (x *SessionResponse_Ended) GetProblem() *v1.Problem {
@@ -1921,12 +2030,15 @@ var File_discovery_v1_discovery_proto protoreflect.FileDescriptor
 
 const file_discovery_v1_discovery_proto_rawDesc = "" +
 	"\n" +
-	"\x1cdiscovery/v1/discovery.proto\x12\x12toska.discovery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18problem/v1/problem.proto\"\x9b\x01\n" +
+	"\x1cdiscovery/v1/discovery.proto\x12\x12toska.discovery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18problem/v1/problem.proto\"\xd1\x01\n" +
 	"\x05Check\x12\x12\n" +
 	"\x04http\x18\x01 \x01(\tR\x04http\x125\n" +
 	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
 	"\atimeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x12\n" +
-	"\x04down\x18\x04 \x01(\x05R\x04down\"\xb4\x03\n" +
+	"\x04down\x18\x04 \x01(\x05R\x04down\x12\x0e\n" +
+	"\x02up\x18\x05 \x01(\x05R\x02up\x12\x12\n" +
+	"\x04port\x18\x06 \x01(\x05R\x04port\x12\x10\n" +
+	"\x03tls\x18\a \x01(\bR\x03tls\"\xb4\x03\n" +
 	"\fRegistration\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n" +
@@ -1939,7 +2051,7 @@ const file_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x03ttl\x18\t \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfb\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb5\x06\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12 \n" +
@@ -1959,10 +2071,16 @@ const file_discovery_v1_discovery_proto_rawDesc = "" +
 	"\brevision\x18\x0f \x01(\tR\brevision\x12\x1b\n" +
 	"\thealth_by\x18\x10 \x01(\tR\bhealthBy\x128\n" +
 	"\blifetime\x18\x11 \x01(\x0e2\x1c.toska.discovery.v1.LifetimeR\blifetime\x12+\n" +
-	"\x03ttl\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x1a;\n" +
+	"\x03ttl\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x128\n" +
+	"\bevidence\x18\x13 \x03(\v2\x1c.toska.discovery.v1.EvidenceR\bevidence\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"h\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9a\x01\n" +
+	"\bEvidence\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x122\n" +
+	"\x06health\x18\x02 \x01(\x0e2\x1a.toska.discovery.v1.HealthR\x06health\x12\x16\n" +
+	"\x06output\x18\x03 \x01(\tR\x06output\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"h\n" +
 	"\x10ServiceInstances\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12:\n" +
 	"\tinstances\x18\x02 \x03(\v2\x1c.toska.discovery.v1.InstanceR\tinstances\"7\n" +
@@ -2072,108 +2190,112 @@ func file_discovery_v1_discovery_proto_rawDescGZIP() []byte {
 }
 
 var file_discovery_v1_discovery_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_discovery_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_discovery_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_discovery_v1_discovery_proto_goTypes = []any{
 	(Health)(0),                    // 0: toska.discovery.v1.Health
 	(Lifetime)(0),                  // 1: toska.discovery.v1.Lifetime
 	(*Check)(nil),                  // 2: toska.discovery.v1.Check
 	(*Registration)(nil),           // 3: toska.discovery.v1.Registration
 	(*Instance)(nil),               // 4: toska.discovery.v1.Instance
-	(*ServiceInstances)(nil),       // 5: toska.discovery.v1.ServiceInstances
-	(*Ref)(nil),                    // 6: toska.discovery.v1.Ref
-	(*RegisterRequest)(nil),        // 7: toska.discovery.v1.RegisterRequest
-	(*RegisterResponse)(nil),       // 8: toska.discovery.v1.RegisterResponse
-	(*SessionRequest)(nil),         // 9: toska.discovery.v1.SessionRequest
-	(*Verdict)(nil),                // 10: toska.discovery.v1.Verdict
-	(*SessionResponse)(nil),        // 11: toska.discovery.v1.SessionResponse
-	(*RenewRequest)(nil),           // 12: toska.discovery.v1.RenewRequest
-	(*RenewResponse)(nil),          // 13: toska.discovery.v1.RenewResponse
-	(*ReportRequest)(nil),          // 14: toska.discovery.v1.ReportRequest
-	(*ReportResponse)(nil),         // 15: toska.discovery.v1.ReportResponse
-	(*DrainRequest)(nil),           // 16: toska.discovery.v1.DrainRequest
-	(*DrainResponse)(nil),          // 17: toska.discovery.v1.DrainResponse
-	(*DeregisterRequest)(nil),      // 18: toska.discovery.v1.DeregisterRequest
-	(*DeregisterResponse)(nil),     // 19: toska.discovery.v1.DeregisterResponse
-	(*GetRequest)(nil),             // 20: toska.discovery.v1.GetRequest
-	(*GetResponse)(nil),            // 21: toska.discovery.v1.GetResponse
-	(*ListRequest)(nil),            // 22: toska.discovery.v1.ListRequest
-	(*ListResponse)(nil),           // 23: toska.discovery.v1.ListResponse
-	(*WatchRequest)(nil),           // 24: toska.discovery.v1.WatchRequest
-	(*WatchResponse)(nil),          // 25: toska.discovery.v1.WatchResponse
-	nil,                            // 26: toska.discovery.v1.Registration.MetadataEntry
-	nil,                            // 27: toska.discovery.v1.Instance.MetadataEntry
-	(*SessionRequest_Open)(nil),    // 28: toska.discovery.v1.SessionRequest.Open
-	(*SessionRequest_Beat)(nil),    // 29: toska.discovery.v1.SessionRequest.Beat
-	(*SessionRequest_LetGo)(nil),   // 30: toska.discovery.v1.SessionRequest.LetGo
-	(*SessionResponse_Opened)(nil), // 31: toska.discovery.v1.SessionResponse.Opened
-	(*SessionResponse_Ack)(nil),    // 32: toska.discovery.v1.SessionResponse.Ack
-	(*SessionResponse_Ended)(nil),  // 33: toska.discovery.v1.SessionResponse.Ended
-	(*durationpb.Duration)(nil),    // 34: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),  // 35: google.protobuf.Timestamp
-	(*v1.Problem)(nil),             // 36: toska.problem.v1.Problem
+	(*Evidence)(nil),               // 5: toska.discovery.v1.Evidence
+	(*ServiceInstances)(nil),       // 6: toska.discovery.v1.ServiceInstances
+	(*Ref)(nil),                    // 7: toska.discovery.v1.Ref
+	(*RegisterRequest)(nil),        // 8: toska.discovery.v1.RegisterRequest
+	(*RegisterResponse)(nil),       // 9: toska.discovery.v1.RegisterResponse
+	(*SessionRequest)(nil),         // 10: toska.discovery.v1.SessionRequest
+	(*Verdict)(nil),                // 11: toska.discovery.v1.Verdict
+	(*SessionResponse)(nil),        // 12: toska.discovery.v1.SessionResponse
+	(*RenewRequest)(nil),           // 13: toska.discovery.v1.RenewRequest
+	(*RenewResponse)(nil),          // 14: toska.discovery.v1.RenewResponse
+	(*ReportRequest)(nil),          // 15: toska.discovery.v1.ReportRequest
+	(*ReportResponse)(nil),         // 16: toska.discovery.v1.ReportResponse
+	(*DrainRequest)(nil),           // 17: toska.discovery.v1.DrainRequest
+	(*DrainResponse)(nil),          // 18: toska.discovery.v1.DrainResponse
+	(*DeregisterRequest)(nil),      // 19: toska.discovery.v1.DeregisterRequest
+	(*DeregisterResponse)(nil),     // 20: toska.discovery.v1.DeregisterResponse
+	(*GetRequest)(nil),             // 21: toska.discovery.v1.GetRequest
+	(*GetResponse)(nil),            // 22: toska.discovery.v1.GetResponse
+	(*ListRequest)(nil),            // 23: toska.discovery.v1.ListRequest
+	(*ListResponse)(nil),           // 24: toska.discovery.v1.ListResponse
+	(*WatchRequest)(nil),           // 25: toska.discovery.v1.WatchRequest
+	(*WatchResponse)(nil),          // 26: toska.discovery.v1.WatchResponse
+	nil,                            // 27: toska.discovery.v1.Registration.MetadataEntry
+	nil,                            // 28: toska.discovery.v1.Instance.MetadataEntry
+	(*SessionRequest_Open)(nil),    // 29: toska.discovery.v1.SessionRequest.Open
+	(*SessionRequest_Beat)(nil),    // 30: toska.discovery.v1.SessionRequest.Beat
+	(*SessionRequest_LetGo)(nil),   // 31: toska.discovery.v1.SessionRequest.LetGo
+	(*SessionResponse_Opened)(nil), // 32: toska.discovery.v1.SessionResponse.Opened
+	(*SessionResponse_Ack)(nil),    // 33: toska.discovery.v1.SessionResponse.Ack
+	(*SessionResponse_Ended)(nil),  // 34: toska.discovery.v1.SessionResponse.Ended
+	(*durationpb.Duration)(nil),    // 35: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),  // 36: google.protobuf.Timestamp
+	(*v1.Problem)(nil),             // 37: toska.problem.v1.Problem
 }
 var file_discovery_v1_discovery_proto_depIdxs = []int32{
-	34, // 0: toska.discovery.v1.Check.interval:type_name -> google.protobuf.Duration
-	34, // 1: toska.discovery.v1.Check.timeout:type_name -> google.protobuf.Duration
-	26, // 2: toska.discovery.v1.Registration.metadata:type_name -> toska.discovery.v1.Registration.MetadataEntry
+	35, // 0: toska.discovery.v1.Check.interval:type_name -> google.protobuf.Duration
+	35, // 1: toska.discovery.v1.Check.timeout:type_name -> google.protobuf.Duration
+	27, // 2: toska.discovery.v1.Registration.metadata:type_name -> toska.discovery.v1.Registration.MetadataEntry
 	2,  // 3: toska.discovery.v1.Registration.check:type_name -> toska.discovery.v1.Check
 	1,  // 4: toska.discovery.v1.Registration.lifetime:type_name -> toska.discovery.v1.Lifetime
-	34, // 5: toska.discovery.v1.Registration.ttl:type_name -> google.protobuf.Duration
-	27, // 6: toska.discovery.v1.Instance.metadata:type_name -> toska.discovery.v1.Instance.MetadataEntry
+	35, // 5: toska.discovery.v1.Registration.ttl:type_name -> google.protobuf.Duration
+	28, // 6: toska.discovery.v1.Instance.metadata:type_name -> toska.discovery.v1.Instance.MetadataEntry
 	2,  // 7: toska.discovery.v1.Instance.check:type_name -> toska.discovery.v1.Check
 	0,  // 8: toska.discovery.v1.Instance.health:type_name -> toska.discovery.v1.Health
-	35, // 9: toska.discovery.v1.Instance.health_at:type_name -> google.protobuf.Timestamp
-	35, // 10: toska.discovery.v1.Instance.registered_at:type_name -> google.protobuf.Timestamp
+	36, // 9: toska.discovery.v1.Instance.health_at:type_name -> google.protobuf.Timestamp
+	36, // 10: toska.discovery.v1.Instance.registered_at:type_name -> google.protobuf.Timestamp
 	1,  // 11: toska.discovery.v1.Instance.lifetime:type_name -> toska.discovery.v1.Lifetime
-	34, // 12: toska.discovery.v1.Instance.ttl:type_name -> google.protobuf.Duration
-	4,  // 13: toska.discovery.v1.ServiceInstances.instances:type_name -> toska.discovery.v1.Instance
-	3,  // 14: toska.discovery.v1.RegisterRequest.registration:type_name -> toska.discovery.v1.Registration
-	4,  // 15: toska.discovery.v1.RegisterResponse.instance:type_name -> toska.discovery.v1.Instance
-	28, // 16: toska.discovery.v1.SessionRequest.open:type_name -> toska.discovery.v1.SessionRequest.Open
-	29, // 17: toska.discovery.v1.SessionRequest.renew:type_name -> toska.discovery.v1.SessionRequest.Beat
-	10, // 18: toska.discovery.v1.SessionRequest.report:type_name -> toska.discovery.v1.Verdict
-	30, // 19: toska.discovery.v1.SessionRequest.let_go:type_name -> toska.discovery.v1.SessionRequest.LetGo
-	0,  // 20: toska.discovery.v1.Verdict.health:type_name -> toska.discovery.v1.Health
-	31, // 21: toska.discovery.v1.SessionResponse.opened:type_name -> toska.discovery.v1.SessionResponse.Opened
-	32, // 22: toska.discovery.v1.SessionResponse.ack:type_name -> toska.discovery.v1.SessionResponse.Ack
-	33, // 23: toska.discovery.v1.SessionResponse.ended:type_name -> toska.discovery.v1.SessionResponse.Ended
-	6,  // 24: toska.discovery.v1.RenewRequest.ref:type_name -> toska.discovery.v1.Ref
-	6,  // 25: toska.discovery.v1.ReportRequest.ref:type_name -> toska.discovery.v1.Ref
-	10, // 26: toska.discovery.v1.ReportRequest.verdict:type_name -> toska.discovery.v1.Verdict
-	6,  // 27: toska.discovery.v1.DrainRequest.ref:type_name -> toska.discovery.v1.Ref
-	6,  // 28: toska.discovery.v1.DeregisterRequest.ref:type_name -> toska.discovery.v1.Ref
-	4,  // 29: toska.discovery.v1.GetResponse.instance:type_name -> toska.discovery.v1.Instance
-	5,  // 30: toska.discovery.v1.ListResponse.services:type_name -> toska.discovery.v1.ServiceInstances
-	5,  // 31: toska.discovery.v1.WatchResponse.services:type_name -> toska.discovery.v1.ServiceInstances
-	3,  // 32: toska.discovery.v1.SessionRequest.Open.registration:type_name -> toska.discovery.v1.Registration
-	4,  // 33: toska.discovery.v1.SessionResponse.Opened.instance:type_name -> toska.discovery.v1.Instance
-	34, // 34: toska.discovery.v1.SessionResponse.Opened.renew_interval:type_name -> google.protobuf.Duration
-	34, // 35: toska.discovery.v1.SessionResponse.Opened.lease:type_name -> google.protobuf.Duration
-	36, // 36: toska.discovery.v1.SessionResponse.Ack.problem:type_name -> toska.problem.v1.Problem
-	36, // 37: toska.discovery.v1.SessionResponse.Ended.problem:type_name -> toska.problem.v1.Problem
-	7,  // 38: toska.discovery.v1.Discovery.Register:input_type -> toska.discovery.v1.RegisterRequest
-	9,  // 39: toska.discovery.v1.Discovery.Session:input_type -> toska.discovery.v1.SessionRequest
-	12, // 40: toska.discovery.v1.Discovery.Renew:input_type -> toska.discovery.v1.RenewRequest
-	14, // 41: toska.discovery.v1.Discovery.Report:input_type -> toska.discovery.v1.ReportRequest
-	16, // 42: toska.discovery.v1.Discovery.Drain:input_type -> toska.discovery.v1.DrainRequest
-	18, // 43: toska.discovery.v1.Discovery.Deregister:input_type -> toska.discovery.v1.DeregisterRequest
-	20, // 44: toska.discovery.v1.Discovery.Get:input_type -> toska.discovery.v1.GetRequest
-	22, // 45: toska.discovery.v1.Discovery.List:input_type -> toska.discovery.v1.ListRequest
-	24, // 46: toska.discovery.v1.Discovery.Watch:input_type -> toska.discovery.v1.WatchRequest
-	8,  // 47: toska.discovery.v1.Discovery.Register:output_type -> toska.discovery.v1.RegisterResponse
-	11, // 48: toska.discovery.v1.Discovery.Session:output_type -> toska.discovery.v1.SessionResponse
-	13, // 49: toska.discovery.v1.Discovery.Renew:output_type -> toska.discovery.v1.RenewResponse
-	15, // 50: toska.discovery.v1.Discovery.Report:output_type -> toska.discovery.v1.ReportResponse
-	17, // 51: toska.discovery.v1.Discovery.Drain:output_type -> toska.discovery.v1.DrainResponse
-	19, // 52: toska.discovery.v1.Discovery.Deregister:output_type -> toska.discovery.v1.DeregisterResponse
-	21, // 53: toska.discovery.v1.Discovery.Get:output_type -> toska.discovery.v1.GetResponse
-	23, // 54: toska.discovery.v1.Discovery.List:output_type -> toska.discovery.v1.ListResponse
-	25, // 55: toska.discovery.v1.Discovery.Watch:output_type -> toska.discovery.v1.WatchResponse
-	47, // [47:56] is the sub-list for method output_type
-	38, // [38:47] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	35, // 12: toska.discovery.v1.Instance.ttl:type_name -> google.protobuf.Duration
+	5,  // 13: toska.discovery.v1.Instance.evidence:type_name -> toska.discovery.v1.Evidence
+	0,  // 14: toska.discovery.v1.Evidence.health:type_name -> toska.discovery.v1.Health
+	36, // 15: toska.discovery.v1.Evidence.at:type_name -> google.protobuf.Timestamp
+	4,  // 16: toska.discovery.v1.ServiceInstances.instances:type_name -> toska.discovery.v1.Instance
+	3,  // 17: toska.discovery.v1.RegisterRequest.registration:type_name -> toska.discovery.v1.Registration
+	4,  // 18: toska.discovery.v1.RegisterResponse.instance:type_name -> toska.discovery.v1.Instance
+	29, // 19: toska.discovery.v1.SessionRequest.open:type_name -> toska.discovery.v1.SessionRequest.Open
+	30, // 20: toska.discovery.v1.SessionRequest.renew:type_name -> toska.discovery.v1.SessionRequest.Beat
+	11, // 21: toska.discovery.v1.SessionRequest.report:type_name -> toska.discovery.v1.Verdict
+	31, // 22: toska.discovery.v1.SessionRequest.let_go:type_name -> toska.discovery.v1.SessionRequest.LetGo
+	0,  // 23: toska.discovery.v1.Verdict.health:type_name -> toska.discovery.v1.Health
+	32, // 24: toska.discovery.v1.SessionResponse.opened:type_name -> toska.discovery.v1.SessionResponse.Opened
+	33, // 25: toska.discovery.v1.SessionResponse.ack:type_name -> toska.discovery.v1.SessionResponse.Ack
+	34, // 26: toska.discovery.v1.SessionResponse.ended:type_name -> toska.discovery.v1.SessionResponse.Ended
+	7,  // 27: toska.discovery.v1.RenewRequest.ref:type_name -> toska.discovery.v1.Ref
+	7,  // 28: toska.discovery.v1.ReportRequest.ref:type_name -> toska.discovery.v1.Ref
+	11, // 29: toska.discovery.v1.ReportRequest.verdict:type_name -> toska.discovery.v1.Verdict
+	7,  // 30: toska.discovery.v1.DrainRequest.ref:type_name -> toska.discovery.v1.Ref
+	7,  // 31: toska.discovery.v1.DeregisterRequest.ref:type_name -> toska.discovery.v1.Ref
+	4,  // 32: toska.discovery.v1.GetResponse.instance:type_name -> toska.discovery.v1.Instance
+	6,  // 33: toska.discovery.v1.ListResponse.services:type_name -> toska.discovery.v1.ServiceInstances
+	6,  // 34: toska.discovery.v1.WatchResponse.services:type_name -> toska.discovery.v1.ServiceInstances
+	3,  // 35: toska.discovery.v1.SessionRequest.Open.registration:type_name -> toska.discovery.v1.Registration
+	4,  // 36: toska.discovery.v1.SessionResponse.Opened.instance:type_name -> toska.discovery.v1.Instance
+	35, // 37: toska.discovery.v1.SessionResponse.Opened.renew_interval:type_name -> google.protobuf.Duration
+	35, // 38: toska.discovery.v1.SessionResponse.Opened.lease:type_name -> google.protobuf.Duration
+	37, // 39: toska.discovery.v1.SessionResponse.Ack.problem:type_name -> toska.problem.v1.Problem
+	37, // 40: toska.discovery.v1.SessionResponse.Ended.problem:type_name -> toska.problem.v1.Problem
+	8,  // 41: toska.discovery.v1.Discovery.Register:input_type -> toska.discovery.v1.RegisterRequest
+	10, // 42: toska.discovery.v1.Discovery.Session:input_type -> toska.discovery.v1.SessionRequest
+	13, // 43: toska.discovery.v1.Discovery.Renew:input_type -> toska.discovery.v1.RenewRequest
+	15, // 44: toska.discovery.v1.Discovery.Report:input_type -> toska.discovery.v1.ReportRequest
+	17, // 45: toska.discovery.v1.Discovery.Drain:input_type -> toska.discovery.v1.DrainRequest
+	19, // 46: toska.discovery.v1.Discovery.Deregister:input_type -> toska.discovery.v1.DeregisterRequest
+	21, // 47: toska.discovery.v1.Discovery.Get:input_type -> toska.discovery.v1.GetRequest
+	23, // 48: toska.discovery.v1.Discovery.List:input_type -> toska.discovery.v1.ListRequest
+	25, // 49: toska.discovery.v1.Discovery.Watch:input_type -> toska.discovery.v1.WatchRequest
+	9,  // 50: toska.discovery.v1.Discovery.Register:output_type -> toska.discovery.v1.RegisterResponse
+	12, // 51: toska.discovery.v1.Discovery.Session:output_type -> toska.discovery.v1.SessionResponse
+	14, // 52: toska.discovery.v1.Discovery.Renew:output_type -> toska.discovery.v1.RenewResponse
+	16, // 53: toska.discovery.v1.Discovery.Report:output_type -> toska.discovery.v1.ReportResponse
+	18, // 54: toska.discovery.v1.Discovery.Drain:output_type -> toska.discovery.v1.DrainResponse
+	20, // 55: toska.discovery.v1.Discovery.Deregister:output_type -> toska.discovery.v1.DeregisterResponse
+	22, // 56: toska.discovery.v1.Discovery.Get:output_type -> toska.discovery.v1.GetResponse
+	24, // 57: toska.discovery.v1.Discovery.List:output_type -> toska.discovery.v1.ListResponse
+	26, // 58: toska.discovery.v1.Discovery.Watch:output_type -> toska.discovery.v1.WatchResponse
+	50, // [50:59] is the sub-list for method output_type
+	41, // [41:50] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_discovery_v1_discovery_proto_init() }
@@ -2181,13 +2303,13 @@ func file_discovery_v1_discovery_proto_init() {
 	if File_discovery_v1_discovery_proto != nil {
 		return
 	}
-	file_discovery_v1_discovery_proto_msgTypes[7].OneofWrappers = []any{
+	file_discovery_v1_discovery_proto_msgTypes[8].OneofWrappers = []any{
 		(*SessionRequest_Open_)(nil),
 		(*SessionRequest_Renew)(nil),
 		(*SessionRequest_Report)(nil),
 		(*SessionRequest_LetGo_)(nil),
 	}
-	file_discovery_v1_discovery_proto_msgTypes[9].OneofWrappers = []any{
+	file_discovery_v1_discovery_proto_msgTypes[10].OneofWrappers = []any{
 		(*SessionResponse_Opened_)(nil),
 		(*SessionResponse_Ack_)(nil),
 		(*SessionResponse_Ended_)(nil),
@@ -2198,7 +2320,7 @@ func file_discovery_v1_discovery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_discovery_v1_discovery_proto_rawDesc), len(file_discovery_v1_discovery_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

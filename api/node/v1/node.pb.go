@@ -74,8 +74,9 @@ type GetStatusResponse struct {
 	Roles    []*Role   `protobuf:"bytes,8,rep,name=roles,proto3" json:"roles,omitempty"`
 	Registry *Registry `protobuf:"bytes,9,opt,name=registry,proto3" json:"registry,omitempty"`
 	// table is absent on a node without a gateway.
-	Table         *Table   `protobuf:"bytes,10,opt,name=table,proto3" json:"table,omitempty"`
-	Alarms        []*Alarm `protobuf:"bytes,11,rep,name=alarms,proto3" json:"alarms,omitempty"`
+	Table         *Table         `protobuf:"bytes,10,opt,name=table,proto3" json:"table,omitempty"`
+	Alarms        []*Alarm       `protobuf:"bytes,11,rep,name=alarms,proto3" json:"alarms,omitempty"`
+	Configuration *Configuration `protobuf:"bytes,12,opt,name=configuration,proto3" json:"configuration,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -187,6 +188,77 @@ func (x *GetStatusResponse) GetAlarms() []*Alarm {
 	return nil
 }
 
+func (x *GetStatusResponse) GetConfiguration() *Configuration {
+	if x != nil {
+		return x.Configuration
+	}
+	return nil
+}
+
+// Configuration is the node's configuration file.
+type Configuration struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// path of the file; there need not be one.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// state is none, in force, or last good: the file as it is now is not in force, an earlier one is.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// loaded_at is absent while nothing was read.
+	LoadedAt      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=loaded_at,json=loadedAt,proto3" json:"loaded_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Configuration) Reset() {
+	*x = Configuration{}
+	mi := &file_node_v1_node_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Configuration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Configuration) ProtoMessage() {}
+
+func (x *Configuration) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Configuration.ProtoReflect.Descriptor instead.
+func (*Configuration) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Configuration) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Configuration) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Configuration) GetLoadedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LoadedAt
+	}
+	return nil
+}
+
 type Role struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -202,7 +274,7 @@ type Role struct {
 
 func (x *Role) Reset() {
 	*x = Role{}
-	mi := &file_node_v1_node_proto_msgTypes[2]
+	mi := &file_node_v1_node_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -214,7 +286,7 @@ func (x *Role) String() string {
 func (*Role) ProtoMessage() {}
 
 func (x *Role) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[2]
+	mi := &file_node_v1_node_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -227,7 +299,7 @@ func (x *Role) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Role.ProtoReflect.Descriptor instead.
 func (*Role) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Role) GetName() string {
@@ -279,7 +351,7 @@ type Registry struct {
 
 func (x *Registry) Reset() {
 	*x = Registry{}
-	mi := &file_node_v1_node_proto_msgTypes[3]
+	mi := &file_node_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -291,7 +363,7 @@ func (x *Registry) String() string {
 func (*Registry) ProtoMessage() {}
 
 func (x *Registry) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[3]
+	mi := &file_node_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -304,7 +376,7 @@ func (x *Registry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Registry.ProtoReflect.Descriptor instead.
 func (*Registry) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Registry) GetRevision() string {
@@ -357,7 +429,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_node_v1_node_proto_msgTypes[4]
+	mi := &file_node_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -369,7 +441,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[4]
+	mi := &file_node_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -382,7 +454,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Table) GetRevision() string {
@@ -437,7 +509,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_node_v1_node_proto_msgTypes[5]
+	mi := &file_node_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +521,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[5]
+	mi := &file_node_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +534,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Alarm) GetCode() string {
@@ -484,7 +556,7 @@ var File_node_v1_node_proto protoreflect.FileDescriptor
 const file_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"\x12node/v1/node.proto\x12\rtoska.node.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\x8b\x04\n" +
+	"\x10GetStatusRequest\"\xcf\x04\n" +
 	"\x11GetStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x10\n" +
@@ -498,10 +570,15 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\bregistry\x18\t \x01(\v2\x17.toska.node.v1.RegistryR\bregistry\x12*\n" +
 	"\x05table\x18\n" +
 	" \x01(\v2\x14.toska.node.v1.TableR\x05table\x12,\n" +
-	"\x06alarms\x18\v \x03(\v2\x14.toska.node.v1.AlarmR\x06alarms\x1a<\n" +
+	"\x06alarms\x18\v \x03(\v2\x14.toska.node.v1.AlarmR\x06alarms\x12B\n" +
+	"\rconfiguration\x18\f \x01(\v2\x1c.toska.node.v1.ConfigurationR\rconfiguration\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x96\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"r\n" +
+	"\rConfiguration\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x127\n" +
+	"\tloaded_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bloadedAt\"\x96\x01\n" +
 	"\x04Role\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x120\n" +
@@ -540,33 +617,36 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_node_v1_node_proto_rawDescData
 }
 
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_node_v1_node_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),      // 0: toska.node.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),     // 1: toska.node.v1.GetStatusResponse
-	(*Role)(nil),                  // 2: toska.node.v1.Role
-	(*Registry)(nil),              // 3: toska.node.v1.Registry
-	(*Table)(nil),                 // 4: toska.node.v1.Table
-	(*Alarm)(nil),                 // 5: toska.node.v1.Alarm
-	nil,                           // 6: toska.node.v1.GetStatusResponse.AddressesEntry
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*Configuration)(nil),         // 2: toska.node.v1.Configuration
+	(*Role)(nil),                  // 3: toska.node.v1.Role
+	(*Registry)(nil),              // 4: toska.node.v1.Registry
+	(*Table)(nil),                 // 5: toska.node.v1.Table
+	(*Alarm)(nil),                 // 6: toska.node.v1.Alarm
+	nil,                           // 7: toska.node.v1.GetStatusResponse.AddressesEntry
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_node_v1_node_proto_depIdxs = []int32{
-	7, // 0: toska.node.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	6, // 1: toska.node.v1.GetStatusResponse.addresses:type_name -> toska.node.v1.GetStatusResponse.AddressesEntry
-	2, // 2: toska.node.v1.GetStatusResponse.roles:type_name -> toska.node.v1.Role
-	3, // 3: toska.node.v1.GetStatusResponse.registry:type_name -> toska.node.v1.Registry
-	4, // 4: toska.node.v1.GetStatusResponse.table:type_name -> toska.node.v1.Table
-	5, // 5: toska.node.v1.GetStatusResponse.alarms:type_name -> toska.node.v1.Alarm
-	7, // 6: toska.node.v1.Role.since:type_name -> google.protobuf.Timestamp
-	7, // 7: toska.node.v1.Table.built_at:type_name -> google.protobuf.Timestamp
-	0, // 8: toska.node.v1.Node.GetStatus:input_type -> toska.node.v1.GetStatusRequest
-	1, // 9: toska.node.v1.Node.GetStatus:output_type -> toska.node.v1.GetStatusResponse
-	9, // [9:10] is the sub-list for method output_type
-	8, // [8:9] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	8,  // 0: toska.node.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	7,  // 1: toska.node.v1.GetStatusResponse.addresses:type_name -> toska.node.v1.GetStatusResponse.AddressesEntry
+	3,  // 2: toska.node.v1.GetStatusResponse.roles:type_name -> toska.node.v1.Role
+	4,  // 3: toska.node.v1.GetStatusResponse.registry:type_name -> toska.node.v1.Registry
+	5,  // 4: toska.node.v1.GetStatusResponse.table:type_name -> toska.node.v1.Table
+	6,  // 5: toska.node.v1.GetStatusResponse.alarms:type_name -> toska.node.v1.Alarm
+	2,  // 6: toska.node.v1.GetStatusResponse.configuration:type_name -> toska.node.v1.Configuration
+	8,  // 7: toska.node.v1.Configuration.loaded_at:type_name -> google.protobuf.Timestamp
+	8,  // 8: toska.node.v1.Role.since:type_name -> google.protobuf.Timestamp
+	8,  // 9: toska.node.v1.Table.built_at:type_name -> google.protobuf.Timestamp
+	0,  // 10: toska.node.v1.Node.GetStatus:input_type -> toska.node.v1.GetStatusRequest
+	1,  // 11: toska.node.v1.Node.GetStatus:output_type -> toska.node.v1.GetStatusResponse
+	11, // [11:12] is the sub-list for method output_type
+	10, // [10:11] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -580,7 +660,7 @@ func file_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

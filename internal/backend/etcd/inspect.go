@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -39,6 +40,23 @@ func (e *Engine) inspect() error {
 		return err
 	}
 	return inspectDatabase(db)
+}
+
+// Look reads the store in dir without its engine and changes nothing. It returns nil for one that is sound, or not
+// there yet, otherwise a mesh.Error that says what is wrong and what to do.
+func Look(dir string) error {
+	db := filepath.Join(dir, "member", "snap", "db")
+	result := make(chan error, 1)
+	go func() {
+		debug.SetPanicOnFault(true) // of this goroutine: a damaged file may be a fault
+		defer func() {
+			if p := recover(); p != nil {
+				result <- damaged(db, fmt.Errorf("a page of it is damaged: %v", p))
+			}
+		}()
+		result <- inspectDatabase(db)
+	}()
+	return <-result
 }
 
 // tryWriting makes and removes a file.

@@ -16,7 +16,10 @@ import (
 type Table struct{ path string }
 
 // Table returns the place of the last good snapshot.
-func (d *Dir) Table() *Table { return &Table{path: filepath.Join(d.TablesPath(), "last.json")} }
+func (d *Dir) Table() *Table { return TableIn(d.path) }
+
+// TableIn returns that place in the data directory dir, which need be neither open nor there.
+func TableIn(dir string) *Table { return &Table{path: filepath.Join(dir, tablesName, "last.json")} }
 
 // savedTable is the file: the snapshot and its checksum, by which a torn or flipped file is told.
 type savedTable struct {

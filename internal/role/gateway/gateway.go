@@ -68,7 +68,9 @@ type Gateway struct {
 	ready    atomic.Bool // there is a table, and Run runs
 	stopping atomic.Bool // Run was told to stop
 	// unsaved has a token while a snapshot is to be written
-	unsaved  chan struct{}
+	unsaved chan struct{}
+	// ejected has a token while an endpoint that was put out is to be told of
+	ejected  chan struct{}
 	observer *Observer
 
 	mu     sync.Mutex
@@ -82,7 +84,7 @@ func New(cfg Config, ports Ports) (*Gateway, error) {
 		return nil, err
 	}
 	cfg.Prefix = prefix
-	g := &Gateway{cfg: cfg, ports: ports, unsaved: make(chan struct{}, 1)}
+	g := &Gateway{cfg: cfg, ports: ports, unsaved: make(chan struct{}, 1), ejected: make(chan struct{}, 1)}
 	links := http1.DefaultLinkConfig()
 	g.observer = NewObserver(ports.Signals, prefix)
 	g.proxy = proxy.New(proxy.Config{Table: g.table.Load, Internal: ports.Internal, Links: &links, Routed: g.observer.Routed})
@@ -116,12 +118,14 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 		rear.Go("access log", g.writeLog)
 	}
 	rear.Go("link sweep", g.sweep)
+	rear.Go("ejections", g.tellEjections)
 	if g.ports.Saved != nil {
 		rear.Go("table save", g.save)
 	}
 
 	front := lifecycle.NewGroup(ctx, g.ports.Log)
 	front.Go("table", func(ctx context.Context) error { return g.follow(ctx, ready) })
+	front.Go("stale table", g.warnStale)
 	front.Go("listener", g.serve)
 	front.Go("readiness", func(ctx context.Context) error {
 		<-ctx.Done()

@@ -166,7 +166,8 @@ type rig struct {
 	d     *discovery
 	g     *gateway.Gateway
 	ln    net.Listener
-	log   buffer
+	log   buffer // the access log
+	said  buffer // the gateway's own log
 	ready chan struct{}
 	stop  context.CancelFunc
 	done  chan error
@@ -185,7 +186,8 @@ func newRig(t *testing.T, change func(*gateway.Config)) *rig {
 		change(&cfg)
 	}
 	r.g, err = gateway.New(cfg, gateway.Ports{
-		Discovery: r.d, Listener: ln, Internal: internal{}, Signals: gateway.Signals{AccessLog: accesslog.New(&r.log)}, Log: slog.New(slog.DiscardHandler),
+		Discovery: r.d, Listener: ln, Internal: internal{}, Signals: gateway.Signals{AccessLog: accesslog.New(&r.log)},
+		Log: slog.New(slog.NewJSONHandler(&r.said, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

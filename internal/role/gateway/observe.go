@@ -147,6 +147,9 @@ func (o *Observer) write(x *exchange.Exchange) {
 	if !rec.FirstByte.IsZero() {
 		line.Upstream = rec.FirstByte.Sub(r.Received)
 	}
+	for _, a := range rec.Tried {
+		line.Tried = append(line.Tried, accesslog.Attempt(a))
+	}
 	o.to.AccessLog.Write(&line)
 }
 

@@ -37,13 +37,31 @@ type source struct {
 	until   time.Time
 }
 
-// Configure puts what is configured in force, with the snapshot as it is.
+// Configure puts what is configured in force, with the snapshot as it is. A service whose entry is refused
+// keeps its last good one.
 func (g *Gateway) Configure(set *route.Set) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.warn(g.source.set, set)
+	set = set.Keeping(g.source.set)
 	g.source.set = set
 	if g.source.snap != nil {
 		g.rebuild()
+	}
+}
+
+// warn tells of routes that take the place of services under the prefix, and were not told of before.
+func (g *Gateway) warn(last, set *route.Set) {
+	told := map[string]bool{}
+	if last != nil {
+		for _, w := range last.Warnings(g.cfg.Prefix) {
+			told[w.Name+w.Text] = true
+		}
+	}
+	for _, w := range set.Warnings(g.cfg.Prefix) {
+		if !told[w.Name+w.Text] {
+			g.ports.Log.Warn("route takes more than its own", "route", w.Name, "origin", w.Origin.String(), "problem", w.Text)
+		}
 	}
 }
 
@@ -99,7 +117,7 @@ func (g *Gateway) loadSaved() {
 	if snap == nil {
 		return
 	}
-	g.ports.Log.Warn("serving the table of the last run until discovery answers", "revision", snap.Revision)
+	g.ports.Log.Info("serving the table of the last run until discovery answers", "revision", snap.Revision)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.source.snap, g.source.stale = snap, true
@@ -116,6 +134,9 @@ func (g *Gateway) take(snap *mesh.Snapshot) {
 	defer g.mu.Unlock()
 	if last := g.source.snap; last != nil && last.Revision.Epoch != snap.Revision.Epoch {
 		g.adopt(last, snap)
+	}
+	if g.source.stale {
+		g.ports.Log.Info("table is fresh again", "revision", snap.Revision)
 	}
 	g.source.snap, g.source.stale = snap, false
 	g.rebuild()
@@ -156,6 +177,7 @@ func (g *Gateway) rebuild() {
 	prev := g.table.Load()
 	next := route.Build(prev, route.Input{
 		Prefix: g.cfg.Prefix, Snapshot: snap, Set: g.source.set, Stale: g.source.stale,
+		Ejected: g.noteEjection,
 	}, g.proxy.Open)
 	g.table.Store(next)
 	next.Abandoned(prev, upstream.Connections.Close)
@@ -219,6 +241,25 @@ func (g *Gateway) trusts(peer netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// RouteStatus tells of the routes; nil before the first table.
+func (g *Gateway) RouteStatus() []mesh.RouteStatus {
+	t := g.table.Load()
+	if t == nil {
+		return nil
+	}
+	return t.Status()
+}
+
+// UpstreamStatus tells of the upstream of one service, without case, or of all where it is empty; nil
+// before the first table.
+func (g *Gateway) UpstreamStatus(service string) []mesh.UpstreamStatus {
+	t := g.table.Load()
+	if t == nil {
+		return nil
+	}
+	return t.UpstreamStatus(service, time.Now())
 }
 
 // Routes returns the configured routes in the order in which they are tried, and those that were

@@ -262,3 +262,25 @@ func TestALineAllocatesNothing(t *testing.T) {
 		t.Errorf("a line allocates %v times", n)
 	}
 }
+
+func TestSeveralAttemptsAreToldOneByOne(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		tried []accesslog.Attempt
+		want  any
+	}{
+		{"none are left out", nil, nil},
+		{"one that failed and one that served", []accesslog.Attempt{{Endpoint: "10.0.0.1:80", Code: "TOSKA-UP-UNWELL", Reason: `says "no"`}, {Endpoint: "10.0.0.2:80"}},
+			[]any{map[string]any{"endpoint": "10.0.0.1:80", "code": "TOSKA-UP-UNWELL", "reason": `says "no"`}, map[string]any{"endpoint": "10.0.0.2:80"}}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var got map[string]any
+			if err := json.Unmarshal((&accesslog.Line{Tried: row.tried}).Append(nil), &got); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(row.want, got["tried"]); diff != "" {
+				t.Errorf("tried (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

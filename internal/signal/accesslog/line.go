@@ -27,12 +27,17 @@ type Line struct {
 	Service       string
 	Endpoint      string
 	Attempts      int
+	Tried         []Attempt     // each of several; nil for one, or none
 	Upstream      time.Duration // to the first byte of the answer; 0 for none
 	UserAgent     []byte
 	Code          string
 	Reason        string
 	Upgraded      bool
 }
+
+// Attempt is one of several attempts, with the code and the detail of what came of it; both are empty for
+// one that served.
+type Attempt struct{ Endpoint, Code, Reason string }
 
 // maxCorrelation is how much of a correlation id is logged.
 const maxCorrelation = 256
@@ -73,6 +78,7 @@ func (l *Line) Append(b []byte) []byte {
 		b = append(b, `,"attempts":`...)
 		b = strconv.AppendInt(b, int64(l.Attempts), 10)
 	}
+	b = l.appendTried(b)
 	if l.Upstream > 0 {
 		b = append(b, `,"upstream_ms":`...)
 		b = appendMillis(b, l.Upstream)
@@ -99,6 +105,30 @@ func (l *Line) Append(b []byte) []byte {
 	b = append(b, `,"trace_id":"`...)
 	b = hex.AppendEncode(b, l.TraceID[:])
 	return append(b, "\"}\n"...)
+}
+
+func (l *Line) appendTried(b []byte) []byte {
+	for i := range l.Tried {
+		a := &l.Tried[i]
+		if i == 0 {
+			b = append(b, `,"tried":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = append(b, `{"endpoint":`...)
+		b = appendString(b, a.Endpoint)
+		if a.Code != "" {
+			b = append(b, `,"code":"`...)
+			b = append(b, a.Code...)
+			b = append(b, `","reason":`...)
+			b = appendString(b, a.Reason)
+		}
+		b = append(b, '}')
+	}
+	if len(l.Tried) > 0 {
+		b = append(b, ']')
+	}
+	return b
 }
 
 // appendMillis appends a duration in milliseconds with three decimals.

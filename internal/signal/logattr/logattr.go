@@ -17,12 +17,16 @@ const (
 	KeyTrace   = "trace_id"
 	KeyNode    = "node"
 	KeyRole    = "role"
+	// KeyCorrelation is the id by which clients tie requests together.
+	KeyCorrelation = "correlation_id"
 )
 
 // Facts are what is known of the work that a context belongs to. Empty ones are not told.
 type Facts struct {
 	// Request is the request's id, and Trace that of its trace in hexadecimal digits.
 	Request, Trace string
+	// Correlation is the client's own id of several requests, if it sent one that can be logged.
+	Correlation string
 	// Role that does the work.
 	Role string
 }
@@ -34,6 +38,7 @@ func NewContext(ctx context.Context, f Facts) context.Context {
 	before := FromContext(ctx)
 	for _, p := range []struct{ to, from *string }{
 		{&f.Request, &before.Request}, {&f.Trace, &before.Trace}, {&f.Role, &before.Role},
+		{&f.Correlation, &before.Correlation},
 	} {
 		if *p.to == "" {
 			*p.to = *p.from
@@ -97,7 +102,7 @@ func (h *Handler) facts(f Facts, r *slog.Record) []slog.Attr {
 	}
 	var attrs []slog.Attr
 	for _, a := range [...]struct{ key, value string }{
-		{KeyRequest, f.Request}, {KeyTrace, f.Trace}, {KeyRole, f.Role},
+		{KeyRequest, f.Request}, {KeyTrace, f.Trace}, {KeyRole, f.Role}, {KeyCorrelation, f.Correlation},
 	} {
 		if a.value != "" && !slices.Contains(h.said, a.key) && !h.says(r, a.key) {
 			attrs = append(attrs, slog.String(a.key, a.value))

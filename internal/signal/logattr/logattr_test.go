@@ -36,6 +36,9 @@ func TestLinesCarryWhatTheContextKnows(t *testing.T) {
 				l.With("a", 1).WithGroup("g").With("b", 2).InfoContext(ctx, "m", "role", "in the group")
 			},
 			`"msg":"m","node":"n1","a":1,"request_id":"r1","trace_id":"t1","role":"gateway","g":{"b":2,"role":"in the group"}}`},
+		{"a client's own id of several requests is added", logattr.NewContext(known, logattr.Facts{Correlation: "order-7"}),
+			func(ctx context.Context, l *slog.Logger) { l.InfoContext(ctx, "m") },
+			`"msg":"m","node":"n1","request_id":"r1","trace_id":"t1","role":"gateway","correlation_id":"order-7"}`},
 		{"later facts join earlier ones", logattr.NewContext(known, logattr.Facts{Role: "health"}),
 			func(ctx context.Context, l *slog.Logger) { l.InfoContext(ctx, "m") },
 			`"msg":"m","node":"n1","request_id":"r1","trace_id":"t1","role":"health"}`},

@@ -81,7 +81,7 @@ func (r *Registry) admit(ctx context.Context, caller identity.Caller, reg mesh.R
 		rec.ID = newID(reg.Service)
 	}
 	if reg.InitiallyFailing {
-		rec.Health = mesh.Failing
+		rec.Began, rec.Health = mesh.Failing, mesh.Failing
 	}
 	if reg.Lifetime == mesh.Leased {
 		rec.TTL = reg.TTL
@@ -150,9 +150,11 @@ func (r *Registry) findLocked(caller identity.Caller, ref mesh.Ref) (*entry, err
 type edit func(*Record) bool
 
 // change applies fn to the record that ref names, and returns when it is durable and in the local
-// snapshot. A nil fn removes the record.
+// snapshot. A nil fn removes the record. The journal names the caller, unless je names somebody.
 func (r *Registry) change(ctx context.Context, caller identity.Caller, ref mesh.Ref, je Entry, fn edit) error {
-	je.Who = whoCalls(caller, r.cfg.NodeID)
+	if je.Who == "" {
+		je.Who = whoCalls(caller, r.cfg.NodeID)
+	}
 	for range maxTries {
 		e, err := r.find(caller, ref)
 		if err != nil {
@@ -213,46 +215,6 @@ func (r *Registry) moved(ctx context.Context, id string, number uint64) bool {
 		}
 		return now != number || !r.running
 	})
-}
-
-// Report renews, and changes the verdict if it differs.
-func (r *Registry) Report(ctx context.Context, ref mesh.Ref, rep mesh.Report) error {
-	return r.report(ctx, identity.FromContext(ctx), ref, rep)
-}
-
-func (r *Registry) report(ctx context.Context, caller identity.Caller, ref mesh.Ref, rep mesh.Report) error {
-	if rep.Health > mesh.Failing {
-		return &mesh.Error{Kind: mesh.ErrInvalid, Code: mesh.CodeInvalid, Detail: "the report on " + shorten(ref.ID) + " is not valid",
-			Fields: []mesh.FieldError{{Field: "health", Problem: rep.Health.String() + " cannot be reported; say passing, degraded or failing"}}}
-	}
-	if _, err := r.hear(caller, ref); err != nil {
-		return err
-	}
-	je := Entry{What: DidVerdict, Why: "reported " + rep.Health.String()}
-	err := r.change(ctx, caller, ref, je, func(rec *Record) bool {
-		if rec.Health == rep.Health && !rec.Verdict.soft() {
-			return false
-		}
-		rec.setHealth(rep.Health, ByReport, cutOutput(rep.Output), time.Now().UTC())
-		return true
-	})
-	if err == nil {
-		r.graceAnew(ref.ID)
-	}
-	return err
-}
-
-// graceAnew gives a held instance whose session is lost the grace once more: what was just reported of
-// it is to be seen, and does not replace a session.
-func (r *Registry) graceAnew(id string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	l := r.leases[id]
-	if l == nil || l.lifetime != mesh.Held || l.session != nil || l.lost.IsZero() {
-		return
-	}
-	l.lost = time.Now()
-	r.scheduleLocked(l, l.lost.Add(mesh.SessionGrace))
 }
 
 // Drain takes the instance out of rotation and leaves it registered.

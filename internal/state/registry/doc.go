@@ -3,8 +3,11 @@
 //
 // The record is durable and lives behind the port Store. A Registry follows it, mirrors it in memory
 // and publishes it as snapshots. What keeps an instance alive (renewals, sessions) is memory of the
-// node that hears it, and never a write: only registering, draining, deregistering and a change of the
-// verdict raise the revision.
+// node that hears it, and never a write: only registering, draining, deregistering and a change of a word on
+// the health raise the revision.
+//
+// The record keeps the last word of each source on an instance's health and joins them into one verdict (see
+// Record.Words).
 //
 // # Concurrency
 //

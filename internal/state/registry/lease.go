@@ -156,7 +156,8 @@ func (r *Registry) trackLocked(id string, e *entry) {
 		}
 	}
 	switch {
-	case e.rec.Verdict.soft():
+	case e.rec.Verdict.soft(), !l.lost.IsZero():
+		// Of an instance whose session is lost a probe may just have said that it passes.
 		r.scheduleLocked(l, time.Now())
 	case l.lifetime != mesh.Permanent:
 		r.scheduleLocked(l, l.deadline)

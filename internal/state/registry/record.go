@@ -25,23 +25,6 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // checksum, or with content that no registry writes.
 var ErrDamaged = errors.New("damaged record")
 
-// Verdict tells who gave an instance its health, so that only they take it back.
-type Verdict string
-
-const (
-	// ByNobody is the health that the registration began with.
-	ByNobody Verdict = ""
-	// ByReport is the instance's own word or a probe's.
-	ByReport Verdict = "report"
-	// BySession is the end of the session's connection.
-	BySession Verdict = "session"
-	// ByLease is a lease that was not renewed.
-	ByLease Verdict = "lease"
-)
-
-// soft reports whether a sign of life takes the verdict back.
-func (v Verdict) soft() bool { return v == BySession || v == ByLease }
-
 // Record is what is stored of one instance.
 type Record struct {
 	ID      string `json:"id"`
@@ -53,19 +36,21 @@ type Record struct {
 	// Address is dialable, or NodeAddress of the node on whose loopback the instance listens.
 	Address string `json:"address"`
 	// Loopback is the loopback address to dial on that node; empty for an Address that is dialable.
-	Loopback     string            `json:"loopback,omitempty"`
-	Port         int               `json:"port"`
-	Metadata     map[string]string `json:"metadata,omitempty"`
-	Check        *mesh.Check       `json:"check,omitempty"`
-	Lifetime     mesh.Lifetime     `json:"lifetime"`
-	TTL          time.Duration     `json:"ttl,omitempty"`
-	Health       mesh.Health       `json:"health"`
-	HealthOutput string            `json:"healthOutput,omitempty"`
-	HealthAt     time.Time         `json:"healthAt,omitzero"`
-	// Verdict is who gave Health.
-	Verdict Verdict `json:"verdict,omitempty"`
-	// Before is the health to return to when a sign of life takes a verdict back.
-	Before       mesh.Health `json:"before,omitempty"`
+	Loopback string            `json:"loopback,omitempty"`
+	Port     int               `json:"port"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	Check    *mesh.Check       `json:"check,omitempty"`
+	Lifetime mesh.Lifetime     `json:"lifetime"`
+	TTL      time.Duration     `json:"ttl,omitempty"`
+	// Began is the health that the registration began with. It counts until a report or a probe has spoken.
+	Began mesh.Health `json:"began,omitempty"`
+	// Words are the last words on the health, one of each source that has spoken, sorted by source.
+	Words []Word `json:"words,omitempty"`
+	// Health, HealthOutput and HealthAt are the verdict that the words join to, Verdict whose word it is.
+	Health       mesh.Health `json:"health"`
+	HealthOutput string      `json:"healthOutput,omitempty"`
+	HealthAt     time.Time   `json:"healthAt,omitzero"`
+	Verdict      Verdict     `json:"verdict,omitempty"`
 	Draining     bool        `json:"draining,omitempty"`
 	Registrar    string      `json:"registrar"`
 	Node         string      `json:"node"`
@@ -111,12 +96,22 @@ func Decode(data []byte) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	var r Record
-	if err := json.Unmarshal(content, &r); err != nil {
+	var stored struct {
+		Record
+		// Before was written where Words are now.
+		Before mesh.Health `json:"before"`
+	}
+	if err := json.Unmarshal(content, &stored); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
+	r := stored.Record
 	if r.ID == "" || r.Service == "" || r.Port < 1 || r.Port > 65535 || r.Lifetime > mesh.Permanent {
 		return Record{}, fmt.Errorf("%w: id, service, port or lifetime is missing or out of range", ErrDamaged)
+	}
+	if len(r.Words) == 0 {
+		r.adopt(stored.Before)
+	} else {
+		r.join()
 	}
 	return r, nil
 }
@@ -164,6 +159,7 @@ func (r *Record) instance(node string, rev mesh.Revision) *mesh.Instance {
 		HealthOutput: r.HealthOutput,
 		HealthAt:     r.HealthAt,
 		HealthBy:     string(r.Verdict),
+		Evidence:     r.evidence(),
 		Lifetime:     r.Lifetime,
 		TTL:          r.TTL,
 		Draining:     r.Draining,
@@ -177,20 +173,4 @@ func (r *Record) instance(node string, rev mesh.Revision) *mesh.Instance {
 		inst.Check = &c
 	}
 	return inst
-}
-
-// setHealth gives a verdict. A soft one remembers what it replaced.
-func (r *Record) setHealth(h mesh.Health, by Verdict, output string, at time.Time) {
-	switch {
-	case !by.soft():
-		r.Before = mesh.Passing
-	case !r.Verdict.soft():
-		r.Before = r.Health
-	}
-	r.Health, r.Verdict, r.HealthOutput, r.HealthAt = h, by, output, at
-}
-
-// revive takes a soft verdict back.
-func (r *Record) revive(at time.Time) {
-	r.setHealth(r.Before, ByNobody, "", at)
 }

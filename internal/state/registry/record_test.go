@@ -19,9 +19,12 @@ func full() registry.Record {
 	return registry.Record{
 		ID: "web-1", Service: "web", Incarnation: 7, Address: "node:n1", Loopback: "127.0.0.1", Port: 8080,
 		Metadata: map[string]string{"weight": "3"},
-		Check:    &mesh.Check{HTTP: "/healthz", Interval: time.Second, Timeout: time.Second, Down: 2},
+		Check:    &mesh.Check{HTTP: "/healthz", Interval: time.Second, Timeout: time.Second, Down: 2, TLS: true, Port: 9, Up: 1},
 		Lifetime: mesh.Leased, TTL: time.Minute, Health: mesh.Failing, HealthOutput: "no answer", HealthAt: at,
-		Verdict: registry.ByLease, Before: mesh.Degraded, Draining: true, Registrar: "service", Node: "n1", RegisteredAt: at,
+		Verdict: registry.ByLease, Began: mesh.Failing, Words: []registry.Word{
+			{By: registry.ByLease, Health: mesh.Failing, Output: "no answer", At: at},
+			{By: registry.ByReport, Health: mesh.Degraded, At: at.Add(-time.Second)}},
+		Draining: true, Registrar: "service", Node: "n1", RegisteredAt: at,
 	}
 }
 
@@ -31,13 +34,15 @@ func TestEncodedFormIsStable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := hex.EncodeToString(data[:5]), "01655fbafd"; got != want {
+	if got, want := hex.EncodeToString(data[:5]), "016df9580d"; got != want {
 		t.Errorf("header = %s, want %s", got, want)
 	}
 	const want = `{"id":"web-1","service":"web","incarnation":7,"address":"node:n1","loopback":"127.0.0.1","port":8080,` +
-		`"metadata":{"weight":"3"},"check":{"HTTP":"/healthz","Interval":1000000000,"Timeout":1000000000,"Down":2},` +
-		`"lifetime":1,"ttl":60000000000,"health":"failing","healthOutput":"no answer","healthAt":"2026-02-03T04:05:06.000007Z",` +
-		`"verdict":"lease","before":"degraded","draining":true,"registrar":"service","node":"n1","registeredAt":"2026-02-03T04:05:06.000007Z"}`
+		`"metadata":{"weight":"3"},"check":{"HTTP":"/healthz","TLS":true,"Port":9,"Interval":1000000000,"Timeout":1000000000,"Up":1,"Down":2},` +
+		`"lifetime":1,"ttl":60000000000,"began":"failing","words":[` +
+		`{"by":"lease","health":"failing","output":"no answer","at":"2026-02-03T04:05:06.000007Z"},` +
+		`{"by":"report","health":"degraded","at":"2026-02-03T04:05:05.000007Z"}],"health":"failing","healthOutput":"no answer","healthAt":"2026-02-03T04:05:06.000007Z",` +
+		`"verdict":"lease","draining":true,"registrar":"service","node":"n1","registeredAt":"2026-02-03T04:05:06.000007Z"}`
 	if d := cmp.Diff(want, string(data[5:])); d != "" {
 		t.Errorf("content (-want +got):\n%s", d)
 	}
@@ -69,12 +74,13 @@ func TestAJournalEntryCarriesItsChecksum(t *testing.T) {
 func TestDecodeReadsWhatEncodeWrites(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`[ -~]{1,20}`)
+		health := mesh.Health(rapid.IntRange(0, 3).Draw(t, "health"))
 		want := registry.Record{
 			ID: text.Draw(t, "id"), Service: text.Draw(t, "service"), Incarnation: rapid.Uint64().Draw(t, "incarnation"),
 			Address: text.Draw(t, "address"), Port: rapid.IntRange(1, 65535).Draw(t, "port"),
 			Metadata: rapid.MapOfN(text, text, 1, 5).Draw(t, "metadata"),
 			Lifetime: mesh.Lifetime(rapid.IntRange(0, 2).Draw(t, "lifetime")),
-			Health:   mesh.Health(rapid.IntRange(0, 3).Draw(t, "health")),
+			Began:    health, Health: health,
 			Draining: rapid.Bool().Draw(t, "draining"),
 		}
 		data, err := registry.Encode(want)

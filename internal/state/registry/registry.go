@@ -43,7 +43,8 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Registry is the record of instances as one node sees and changes it. It implements mesh.Discovery.
+// Registry is the record of instances as one node sees and changes it. It implements mesh.Discovery
+// and mesh.Judge.
 type Registry struct {
 	cfg   Config
 	store Store
@@ -104,6 +105,7 @@ type Stats struct {
 var (
 	_ mesh.Discovery      = (*Registry)(nil)
 	_ mesh.MetadataEditor = (*Registry)(nil)
+	_ mesh.Judge          = (*Registry)(nil)
 )
 
 // New returns a Registry that serves nothing until Run.

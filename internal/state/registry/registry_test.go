@@ -21,13 +21,13 @@ func TestARegistrationIsReadBackAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, r *running) {
 		reg := web("")
 		reg.Metadata = map[string]string{"weight": "2"}
-		reg.Check = &mesh.Check{HTTP: "/healthz", Interval: time.Millisecond}
+		reg.Check = &mesh.Check{HTTP: "/healthz", TLS: true, Port: 81, Interval: time.Millisecond, Up: 1000, Down: -1}
 		inst := register(t, r, reg)
 		if !strings.HasPrefix(inst.ID, "web-") || inst.Incarnation == 0 || inst.Incarnation != inst.Revision.Number {
 			t.Errorf("Register = %+v, want an id that begins with web- and the commit's incarnation", inst)
 		}
-		if inst.Check.Interval != time.Second {
-			t.Errorf("check interval = %s, want it clamped to 1s", inst.Check.Interval)
+		if want := (mesh.Check{HTTP: "/healthz", TLS: true, Port: 81, Interval: time.Second, Up: 100}); *inst.Check != want {
+			t.Errorf("check = %+v, want it clamped to %+v", *inst.Check, want)
 		}
 		got, err := r.Instance(t.Context(), inst.ID)
 		if err != nil {
@@ -405,6 +405,9 @@ func TestAnOutageOfTheStore(t *testing.T) {
 		s.Close(true)
 		advance(300 * time.Millisecond)
 		wantHealth(t, r, "b", "failing")
+		if b, err := r.Instance(t.Context(), "b"); err != nil || b.HealthBy != mesh.SourceSession || len(b.Evidence) != 1 {
+			t.Errorf("b is failing by %q with evidence %+v (%v), want the session's word", b.HealthBy, b.Evidence, err)
+		}
 		if s := r.Stats(); !s.Stale || s.Revision != snap.Revision {
 			t.Errorf("a verdict that the store could not be told of is at %+v", s)
 		}

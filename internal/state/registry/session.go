@@ -101,15 +101,9 @@ func (r *Registry) attachLocked(inst *mesh.Instance) *session {
 	return s
 }
 
-// revive takes a soft verdict back, if there is one.
+// revive takes a soft word back, if there is one.
 func (r *Registry) revive(ctx context.Context, caller identity.Caller, ref mesh.Ref, why string) error {
-	return r.change(ctx, caller, ref, Entry{What: DidVerdict, Why: why}, func(rec *Record) bool {
-		if !rec.Verdict.soft() {
-			return false
-		}
-		rec.revive(time.Now().UTC())
-		return true
-	})
+	return r.change(ctx, caller, ref, Entry{What: DidVerdict, Why: why}, (*Record).revive)
 }
 
 // Renew restarts the instance's lease, and takes back the verdict that a lapse gave.

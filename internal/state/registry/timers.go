@@ -225,11 +225,11 @@ func (d deed) write(now time.Time) (Write, Also, error) {
 		also.What = DidDeregister
 		return w, also, nil
 	case restore:
-		rec.revive(now)
+		rec.revive()
 	case suspect:
-		rec.setHealth(mesh.Suspect, d.by, "vanished together with most of the service", now)
+		rec.say(Word{By: d.by, Health: mesh.Suspect, Output: "vanished together with most of the service", At: now})
 	case fail, nothing:
-		rec.setHealth(mesh.Failing, d.by, d.why(), now)
+		rec.say(Word{By: d.by, Health: mesh.Failing, Output: d.why(), At: now})
 	}
 	var err error
 	w.Data, err = Encode(rec)
@@ -290,19 +290,21 @@ func (r *Registry) overlay(deeds []deed) {
 		}
 		e := r.entries[d.lease.id]
 		if e == d.entry && d.act != restore && e.inst.Health != h {
-			over[d.lease.id] = e.overlay(r.cfg.NodeID, h)
+			over[d.lease.id] = e.overlay(r.cfg.NodeID, Word{By: d.by, Health: h,
+				Output: "vanished; the store cannot be told now", At: time.Now().UTC()})
 		}
 	}
 	r.putLocked(over)
 }
 
-// overlay returns a copy of the entry that hands out another verdict than its record.
-func (e *entry) overlay(node string, h mesh.Health) *entry {
-	next := e.plain(node)
+// overlay returns a copy of the entry that hands out a word which its record does not have.
+func (e *entry) overlay(node string, w Word) *entry {
+	next := *e
 	next.overlaid = true
-	next.inst.Health = h
-	next.inst.HealthOutput = "vanished; the store cannot be told now"
-	return next
+	rec := e.rec
+	rec.say(w)
+	next.inst = rec.instance(node, e.inst.Revision)
+	return &next
 }
 
 // plain returns a copy of the entry that hands out its record.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/toska-mesh/toska-mesh/mesh"
@@ -23,8 +24,10 @@ const (
 	// MinTTL and MaxTTL bound the lease of a Leased registration.
 	MinTTL = time.Second
 	MaxTTL = 24 * time.Hour
-	// MaxOutput is the length at which the words of a verdict are cut.
+	// MaxOutput is the length at which the output of a word on health is cut.
 	MaxOutput = 4 << 10
+	// mostInARow bounds the thresholds of a check.
+	mostInARow = 100
 )
 
 // NameRule says which names of services are admitted.
@@ -84,7 +87,7 @@ func wrongFields(r mesh.Registration, names NameRule) []mesh.FieldError {
 	add("port", wrongPort(r.Port))
 	out = append(out, wrongMetadata(r.Metadata)...)
 	if r.Check != nil {
-		add("check.http", wrongCheckPath(r.Check.HTTP))
+		out = append(out, wrongCheck(r.Check)...)
 	}
 	if r.Lifetime > mesh.Permanent {
 		add("lifetime", fmt.Sprintf("%d is none of held (0), leased (1), permanent (2)", r.Lifetime))
@@ -182,6 +185,22 @@ func wrongMetadata(m map[string]string) []mesh.FieldError {
 	return out
 }
 
+func wrongCheck(c *mesh.Check) []mesh.FieldError {
+	var out []mesh.FieldError
+	if problem := wrongCheckPath(c.HTTP); problem != "" {
+		out = append(out, mesh.FieldError{Field: "check.http", Problem: problem})
+	}
+	if c.Port != 0 && wrongPort(c.Port) != "" {
+		out = append(out, mesh.FieldError{Field: "check.port",
+			Problem: wrongPort(c.Port) + "; 0 or nothing is the instance's own"})
+	}
+	if c.TLS && c.HTTP == "" {
+		out = append(out, mesh.FieldError{Field: "check.tls",
+			Problem: "is for an HTTP probe, and check.http names no path; a TCP probe speaks no TLS"})
+	}
+	return out
+}
+
 func wrongCheckPath(p string) string {
 	if p == "" {
 		return ""
@@ -200,7 +219,8 @@ func clampCheck(c *mesh.Check) *mesh.Check {
 	out := *c
 	out.Interval = clampDuration(c.Interval, time.Second, 24*time.Hour)
 	out.Timeout = clampDuration(c.Timeout, 100*time.Millisecond, time.Minute)
-	out.Down = min(max(c.Down, 0), 100)
+	out.Up = min(max(c.Up, 0), mostInARow)
+	out.Down = min(max(c.Down, 0), mostInARow)
 	return &out
 }
 
@@ -211,16 +231,29 @@ func clampDuration(d, least, most time.Duration) time.Duration {
 	return min(max(d, least), most)
 }
 
-// cutOutput shortens the words of a verdict and keeps them UTF-8.
-func cutOutput(s string) string {
-	if len(s) > MaxOutput {
-		s = s[:MaxOutput]
-		for len(s) > 0 {
-			if r, n := utf8.DecodeLastRuneInString(s); r != utf8.RuneError || n > 1 {
-				break
-			}
-			s = s[:len(s)-1]
+// cleanOutput makes the output of a word fit to be shown: of bounded length, UTF-8, in a line, and without
+// characters that steer a terminal or turn the direction of the text around.
+func cleanOutput(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c) || c == '\u2028' || c == '\u2029' {
+			return ' '
 		}
+		return c
+	}, strings.ToValidUTF8(cut(s, MaxOutput), "?"))
+	return strings.TrimRight(s, " ")
+}
+
+// cut returns the first bytes of s, at most so many, without half a character at the end.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
 	}
-	return strings.ToValidUTF8(s, "?")
+	s = s[:most]
+	for len(s) > 0 {
+		if r, n := utf8.DecodeLastRuneInString(s); r != utf8.RuneError || n > 1 {
+			break
+		}
+		s = s[:len(s)-1]
+	}
+	return s
 }

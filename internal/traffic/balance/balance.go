@@ -202,27 +202,42 @@ func (p *avoiding[M]) Pick(tried *Tried) int {
 
 // roundRobin gives each member its turns at even distances: of weight w, at (k+φ)/w for k = 0, 1, …
 // The phase φ is each member's own, so that those of equal weight do not come in a row between the turns
-// of a heavy one. A heap yields who is next, so memory does not grow with the weights.
+// of a heavy one. Those of equal weight come in the same order for ever, so each weight has a ring, and a
+// heap of rings yields who is next: memory does not grow with the weights, nor time with the members.
 type roundRobin struct {
 	mu    sync.Mutex
-	turns []turn // guarded by mu; a heap
+	rings []ring // guarded by mu; a heap by their next turns
 	n     int
+}
+
+// ring is the members of one weight. Its turns lie less than a step apart, so the one that was taken comes
+// behind all others.
+type ring struct {
+	step  float64
+	turns []turn
+	next  int
 }
 
 type turn struct {
 	at     float64
-	step   float64
 	member int
 }
 
 func newRoundRobin(weights []int) *roundRobin {
-	p := &roundRobin{n: len(weights), turns: make([]turn, len(weights))}
+	p := &roundRobin{n: len(weights)}
+	of := map[int]int{} // the ring of a weight
 	for i, w := range weights {
-		step := 1 / float64(w)
+		at, ok := of[w]
+		if !ok {
+			at = len(p.rings)
+			of[w] = at
+			p.rings = append(p.rings, ring{step: 1 / float64(w)})
+		}
+		r := &p.rings[at]
 		phase := (float64(i) + 0.5) / float64(len(weights))
-		p.turns[i] = turn{at: step * phase, step: step, member: i}
+		r.turns = append(r.turns, turn{at: r.step * phase, member: i})
 	}
-	for i := len(p.turns)/2 - 1; i >= 0; i-- {
+	for i := len(p.rings)/2 - 1; i >= 0; i-- {
 		p.down(i)
 	}
 	return p
@@ -235,47 +250,59 @@ func (p *roundRobin) Pick(tried *Tried) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for range p.n {
-		t := &p.turns[0]
-		i := t.member
-		if t.at > 1<<40 {
-			p.rebase()
-		}
-		t.at += t.step
-		p.down(0)
-		if !tried.Has(i) {
+		if i := p.take(); !tried.Has(i) {
 			return i
 		}
 	}
 	return pickUntried(p.n, tried, 0)
 }
 
+// take gives the next member its turn.
+func (p *roundRobin) take() int {
+	r := &p.rings[0]
+	t := &r.turns[r.next]
+	if t.at > 1<<40 {
+		p.rebase(t.at)
+	}
+	t.at += r.step
+	if r.next++; r.next == len(r.turns) {
+		r.next = 0
+	}
+	if len(p.rings) > 1 {
+		p.down(0)
+	}
+	return t.member
+}
+
 // rebase keeps the turns small, where floating point is exact enough.
-func (p *roundRobin) rebase() {
-	base := p.turns[0].at
-	for i := range p.turns {
-		p.turns[i].at -= base
+func (p *roundRobin) rebase(base float64) {
+	for _, r := range p.rings {
+		for i := range r.turns {
+			r.turns[i].at -= base
+		}
 	}
 }
 
 func (p *roundRobin) before(i, j int) bool {
-	if a, b := p.turns[i].at, p.turns[j].at; a != b {
-		return a < b
+	a, b := p.rings[i].turns[p.rings[i].next], p.rings[j].turns[p.rings[j].next]
+	if a.at != b.at {
+		return a.at < b.at
 	}
-	return p.turns[i].member < p.turns[j].member
+	return a.member < b.member
 }
 
 func (p *roundRobin) down(i int) {
 	for {
 		least := i
 		for _, child := range [...]int{2*i + 1, 2*i + 2} {
-			if child < len(p.turns) && p.before(child, least) {
+			if child < len(p.rings) && p.before(child, least) {
 				least = child
 			}
 		}
 		if least == i {
 			return
 		}
-		p.turns[i], p.turns[least] = p.turns[least], p.turns[i]
+		p.rings[i], p.rings[least] = p.rings[least], p.rings[i]
 		i = least
 	}
 }

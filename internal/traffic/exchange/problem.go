@@ -5,41 +5,50 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Refuse answers with a problem for a client's own fault, and ends the connection: after a fault of
 // framing nobody knows where the next request begins.
 func Refuse(x *Exchange, fault *ClientError) {
-	problem(x, fault.Status, fault.Code, fault.Detail, true)
+	problem(x, fault.Status, fault.Code, fault.Detail, allowed, true)
 }
 
-// Problem answers with an RFC 9457 problem document and records the code. After the answer has
+// Problem answers with an RFC 9457 problem document, of the same shape as control's, and records the code. After the answer has
 // started it can only record it. Details are our own words: nothing of the request is repeated.
 func Problem(x *Exchange, status int, code, detail string) {
-	problem(x, status, code, detail, false)
+	problem(x, status, code, detail, allowed, false)
 }
 
-func problem(x *Exchange, status int, code, detail string, last bool) {
+// MethodProblem answers 405 with a problem document; allow are the methods that the path takes.
+func MethodProblem(x *Exchange, code, detail string, allow []string) {
+	problem(x, http.StatusMethodNotAllowed, code, detail, strings.Join(allow, ", "), false)
+}
+
+// allowed are the methods that are served at all, but for rarer ones.
+const allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+func problem(x *Exchange, status int, code, detail, allow string, last bool) {
 	x.Record.Code, x.Record.Reason = code, detail
 	if x.Answer.Started() {
 		return
 	}
 	x.Record.Status = status
 	b := make([]byte, 0, 256)
-	b = append(b, `{"type":"about:blank","title":"`...)
+	b = append(b, `{"title":"`...)
 	b = append(b, StatusText(status)...)
 	b = append(b, `","status":`...)
 	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(b, `,"detail":`...)
+	b = appendJSON(b, detail)
 	b = append(b, `,"code":"`...)
 	b = append(b, code...)
-	b = append(b, `","detail":`...)
-	b = appendJSON(b, detail)
-	b = append(b, `,"requestId":"`...)
+	b = append(b, `","request_id":"`...)
 	b = append(b, x.Request.ID...)
 	b = append(b, "\"}\n"...)
 	fields := problemFields
 	if status == http.StatusMethodNotAllowed {
-		fields = problemFieldsAllow
+		fields = append(slices.Clip(fields), Field{Name: []byte("Allow"), Value: []byte(allow)})
 	}
 	h := Head{Status: status, Fields: fields, Length: int64(len(b)), Close: last}
 	if x.Answer.Start(&h) != nil || x.Answer.Write(b, true) != nil || x.Answer.End(nil) != nil {
@@ -57,9 +66,6 @@ var problemFields = Fields{
 	{Name: []byte("Content-Type"), Value: []byte("application/problem+json")},
 	{Name: []byte("Cache-Control"), Value: []byte("no-store")},
 }
-
-var problemFieldsAllow = append(slices.Clip(problemFields),
-	Field{Name: []byte("Allow"), Value: []byte("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")})
 
 // StatusText returns the standard reason phrase of a status, or "Status" for one that has none.
 func StatusText(status int) string {

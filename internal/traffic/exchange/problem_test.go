@@ -41,13 +41,14 @@ func TestAProblemIsAnRFC9457Document(t *testing.T) {
 	x := &exchange.Exchange{Answer: a, Request: exchange.Request{ID: []byte("id-1")}}
 	exchange.Problem(x, 503, "TOSKA-UP-NONE", "quotes \" and \\ and \x01 and ü")
 	var doc struct {
-		Type, Title, Code, Detail, RequestID string
-		Status                               int
+		Title, Code, Detail string
+		RequestID           string `json:"request_id"`
+		Status              int
 	}
 	if err := json.Unmarshal([]byte(a.body.String()), &doc); err != nil {
 		t.Fatalf("%q: %v", a.body.String(), err)
 	}
-	if doc.Type != "about:blank" || doc.Title != "Service Unavailable" || doc.Status != 503 || doc.Code != "TOSKA-UP-NONE" ||
+	if doc.Title != "Service Unavailable" || doc.Status != 503 || doc.Code != "TOSKA-UP-NONE" ||
 		doc.Detail != "quotes \" and \\ and \x01 and ü" || doc.RequestID != "id-1" {
 		t.Errorf("the document is %+v", doc)
 	}
@@ -66,6 +67,11 @@ func TestARefusalEndsTheConnection(t *testing.T) {
 	exchange.Refuse(x, &exchange.ClientError{Status: 405, Code: exchange.CodeMethod, Detail: "not served"})
 	if !a.head.Close || a.head.Status != 405 || len(a.head.Fields.Get("Allow")) == 0 {
 		t.Errorf("the head is %+v", a.head)
+	}
+	b := &answer{}
+	exchange.MethodProblem(&exchange.Exchange{Answer: b}, "TOSKA-ROUTE-METHOD", "not taken", []string{"GET", "PUT"})
+	if b.head.Close || b.head.Status != 405 || string(b.head.Fields.Get("Allow")) != "GET, PUT" {
+		t.Errorf("the head is %+v", b.head)
 	}
 	if err := (&exchange.ClientError{Detail: "not served"}); err.Error() != "not served" {
 		t.Errorf("the error says %q", err)

@@ -24,6 +24,8 @@ type Record struct {
 	Endpoint string
 	// Attempts that were made at endpoints.
 	Attempts int
+	// Tried are the attempts in their order when there was more than one; nil for one, or none.
+	Tried []Attempt
 	// FirstByte is when the upstream's answer began; zero when it did not.
 	FirstByte time.Time
 	// Done is when the exchange ended.
@@ -34,6 +36,16 @@ type Record struct {
 	Upgraded bool
 	// ClientGone says that the client left before the end.
 	ClientGone bool
+}
+
+// Attempt is one try at one endpoint.
+type Attempt struct {
+	// Endpoint, host:port.
+	Endpoint string
+	// Code of why it was not the last, or of what came of the last one; empty for one that served.
+	Code string
+	// Reason is the detail behind the code.
+	Reason string
 }
 
 // Observer is told of every exchange after it ended. It must not keep x.

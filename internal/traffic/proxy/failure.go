@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"os"
-	"syscall"
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/policy"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/upstream"
 )
 
@@ -22,18 +21,12 @@ func (a *attempt) failDial(ctx context.Context, err error) (over bool) {
 		a.x.Record.Code = exchange.CodeShutdown
 		return true
 	}
-	a.failure = failure{status: 502, code: CodeConnFailed, detail: "the endpoint could not be connected to", unsent: true}
-	a.outcome = upstream.Failed
-	var dns *net.DNSError
-	var timeout net.Error
-	switch {
-	case errors.As(err, &dns):
-		a.failure.code, a.failure.detail = CodeDNS, "the endpoint's name could not be resolved"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		a.failure.code, a.failure.detail = CodeRefused, "the endpoint refused the connection"
-	case errors.As(err, &timeout) && timeout.Timeout():
-		a.failure = failure{status: 504, code: CodeConnTimeout, detail: "the endpoint did not accept the connection in time", unsent: true}
+	a.failure = failure{status: 502, unsent: true}
+	a.failure.code, a.failure.detail = policy.Undialled(err)
+	if a.failure.code == CodeConnTimeout {
+		a.failure.status = 504
 	}
+	a.outcome = upstream.Failed
 	return false
 }
 

@@ -7,14 +7,16 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/toska-mesh/toska-mesh/internal/traffic/balance"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/policy"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/upstream"
 )
@@ -23,14 +25,17 @@ import (
 const (
 	CodeNoRoute     = "TOSKA-ROUTE-NONE"
 	CodeNotReady    = "TOSKA-ROUTE-NOT-READY"
-	CodeNoEndpoint  = "TOSKA-UP-NONE"
-	CodeRefused     = "TOSKA-UP-CONN-REFUSED"
-	CodeConnTimeout = "TOSKA-UP-CONN-TIMEOUT"
-	CodeConnFailed  = "TOSKA-UP-CONN-FAILED"
-	CodeDNS         = "TOSKA-UP-DNS"
-	CodeTimeout     = "TOSKA-UP-TIMEOUT"
-	CodeReset       = "TOSKA-UP-RESET"
-	CodeMalformed   = "TOSKA-UP-MALFORMED"
+	CodeMethod      = "TOSKA-ROUTE-METHOD"
+	CodeQuarantined = "TOSKA-ROUTE-QUARANTINED"
+	CodeNoEndpoint  = policy.CodeNoEndpoint
+	CodeRefused     = policy.CodeRefused
+	CodeConnTimeout = policy.CodeConnTimeout
+	CodeConnFailed  = policy.CodeConnFailed
+	CodeDNS         = policy.CodeDNS
+	CodeTimeout     = policy.CodeTimeout
+	CodeReset       = policy.CodeReset
+	CodeMalformed   = policy.CodeMalformed
+	CodeUnwell      = policy.CodeUnwell
 	CodeCut         = "TOSKA-UP-CUT"
 	CodeClientGone  = "TOSKA-CLIENT-GONE"
 	CodeLoop        = "TOSKA-REQ-LOOP"
@@ -85,6 +90,12 @@ func (p *Proxy) ServeExchange(ctx context.Context, x *exchange.Exchange) {
 		exchange.Problem(x, 404, CodeNoRoute, "no service of this name is registered")
 	case route.EncodedSlash:
 		exchange.Problem(x, 400, exchange.CodeBadPath, "no route takes an encoded slash here")
+	case route.OtherMethod:
+		allow := table.Allowed(&x.Request)
+		exchange.MethodProblem(x, CodeMethod, "the routes of this path take "+strings.Join(allow, ", "), allow)
+	case route.Refused:
+		x.Record.Service, x.Record.Route = m.Upstream.Service, m.Route.Name
+		exchange.Problem(x, 503, CodeQuarantined, "the entry of the service "+m.Upstream.Service+" in the configuration is quarantined")
 	case route.Found:
 		if x.Request.Hops >= maxHops {
 			exchange.Problem(x, 508, CodeLoop, "the request has come round through this mesh again and again")
@@ -115,6 +126,9 @@ type failure struct {
 	retry bool
 }
 
+// reason is what the log is told.
+func (f *failure) reason() string { return cmp.Or(f.cause, f.detail) }
+
 // forward tries endpoints until one answers.
 func (p *Proxy) forward(ctx context.Context, x *exchange.Exchange, m *route.Match) {
 	a, _ := p.attempts.Get().(*attempt)
@@ -128,6 +142,9 @@ func (p *Proxy) forward(ctx context.Context, x *exchange.Exchange, m *route.Matc
 			x.Record.Reason = a.failure.cause
 		}
 	}
+	if x.Record.Attempts > 1 {
+		a.noteLast()
+	}
 	*a = attempt{}
 	p.attempts.Put(a)
 }
@@ -137,52 +154,63 @@ type attempt struct {
 	p        *Proxy
 	x        *exchange.Exchange
 	m        route.Match
-	tried    balance.Tried
+	tried    policy.Tries
 	endpoint *upstream.Endpoint
+	asked    string // the address of the attempt before
 	failure  failure
 	outcome  upstream.Outcome
-	retries  int
 	// link and up are what is in use now; nil when it was given back.
 	link *http1.Link
 	up   *upload
 }
 
-// maxEndpoints bounds how many endpoints are tried when none can be connected to.
-const maxEndpoints = min(4, balance.MaxTried)
-
 // try reports whether the exchange is over, answered or not; otherwise a.failure says why it is not.
 func (a *attempt) try(ctx context.Context) (over bool) {
 	a.m.Upstream.Budget.Request(a.m.Route.Policy.Budget)
-	for a.tried.Len() < maxEndpoints {
+	for a.tried.More() {
 		if a.tried.Len() > 0 && !a.x.Answer.Alive() {
 			return a.clientFault(exchange.ErrClientGone)
 		}
-		a.endpoint = a.m.Upstream.Acquire(&a.tried)
+		a.endpoint = a.m.Upstream.Acquire(&a.tried.Tried)
 		if a.endpoint == nil {
 			break
+		}
+		if a.x.Record.Attempts > 0 {
+			a.m.Upstream.Counts.Retried()
+			a.note(a.failure.code, a.failure.reason())
 		}
 		a.x.Record.Attempts++
 		a.x.Record.Endpoint = a.endpoint.Addr
 		a.failure, a.outcome = failure{}, upstream.Neutral
 		over = a.once(ctx)
+		a.asked = a.endpoint.Addr
 		if over || !a.failure.unsent && !a.failure.retry {
 			return over
 		}
 	}
 	if a.tried.Len() == 0 {
-		a.failure = failure{status: 503, code: CodeNoEndpoint, detail: "no instance of the service can be picked: " + a.m.Upstream.Why}
+		a.failure = failure{status: 503, code: CodeNoEndpoint,
+			detail: "no instance of the service " + a.m.Upstream.Service + " can be picked: " + a.m.Upstream.Why}
 	}
 	return false
 }
 
-// idempotent reports whether a request may be sent twice (RFC 9110 section 9.2.2).
-func idempotent(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE":
-		return true
-	}
-	return false
+// note tells of the attempt before, which was not the only one.
+func (a *attempt) note(code, reason string) {
+	a.x.Record.Tried = append(a.x.Record.Tried, exchange.Attempt{Endpoint: a.asked, Code: code, Reason: reason})
 }
+
+// noteLast tells of the attempt that was the last of several.
+func (a *attempt) noteLast() {
+	code, reason := a.x.Record.Code, a.x.Record.Reason
+	if code == "" && a.outcome == upstream.Failed {
+		code, reason = CodeUnwell, unwell
+	}
+	a.note(code, reason)
+}
+
+// unwell is the detail of CodeUnwell.
+const unwell = "the endpoint answers that it cannot serve"
 
 // once makes one attempt at a.endpoint and gives back what it took, even after a panic.
 func (a *attempt) once(ctx context.Context) (over bool) {
@@ -196,6 +224,9 @@ func (a *attempt) leave() {
 		a.up = nil
 	}
 	a.drop()
+	if a.outcome == upstream.Failed {
+		a.endpoint.Blame(cmp.Or(a.failure.code, a.x.Record.Code, CodeUnwell))
+	}
 	a.m.Upstream.Release(a.endpoint, a.outcome)
 }
 
@@ -269,7 +300,7 @@ func (a *attempt) exchange(ctx context.Context, link *http1.Link) (over, stale b
 			a.x.Record.Code = exchange.CodeShutdown
 			return true, false
 		}
-		if unused && up == nil && idempotent(a.x.Request.Method) && !isTimeout(err) {
+		if unused && up == nil && policy.Idempotent(string(a.x.Request.Method)) && !isTimeout(err) {
 			return false, true
 		}
 		return a.failReceive(err, up == nil), false
@@ -279,7 +310,7 @@ func (a *attempt) exchange(ctx context.Context, link *http1.Link) (over, stale b
 		return a.upgrade(link, head), false
 	}
 	a.outcome = upstream.Served
-	if unwell(head.Status) {
+	if policy.Unwell(head.Status) {
 		a.outcome = upstream.Failed
 		if a.giveUp(link, head, up) {
 			return false, false

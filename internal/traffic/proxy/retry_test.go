@@ -2,10 +2,13 @@ package proxy_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/proxy"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
 )
 
@@ -118,6 +121,59 @@ func TestAnEndpointThatAsksToBeLeftAloneIs(t *testing.T) {
 	if n := len(busy.saw()); n > 1 {
 		t.Errorf("the busy endpoint got %d requests, want the one that it answered with Retry-After", n)
 	}
+}
+
+func TestEveryOneOfSeveralAttemptsIsRecorded(t *testing.T) {
+	bad, dead := newRecorder(t, away), listenLocal(t)
+	_ = dead.Close()
+	rows := []struct {
+		name      string
+		endpoints []string
+		tried     []string // the codes
+	}{
+		{"one that serves is none of several", []string{newRecorder(t, "").addr}, nil},
+		{"one that is unwell is none of several", []string{bad.addr}, nil},
+		{"two that are unwell", []string{bad.addr, newRecorder(t, away).addr}, []string{proxy.CodeUnwell, proxy.CodeUnwell}},
+		{"two that cannot be connected to", []string{dead.Addr().String(), dead.Addr().String()}, []string{proxy.CodeRefused, proxy.CodeRefused}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			r := newRig(t, retrying(), row.endpoints...)
+			r.ask(get(""))
+			rec := r.record()
+			var codes []string
+			for _, a := range rec.Tried {
+				codes = append(codes, a.Code)
+				if !slices.Contains(row.endpoints, a.Endpoint) || a.Reason == "" {
+					t.Errorf("attempt %+v", a)
+				}
+			}
+			if !slices.Equal(codes, row.tried) {
+				t.Errorf("tried %v, want %v", codes, row.tried)
+			}
+		})
+	}
+	t.Run("one that fails and one that serves", func(t *testing.T) {
+		good := newRecorder(t, "")
+		r := newRig(t, retrying(), bad.addr, good.addr)
+		for range 50 {
+			r.ask(get(""))
+			rec := r.record()
+			if rec.Attempts < 2 {
+				continue
+			}
+			want := []exchange.Attempt{{Endpoint: bad.addr, Code: proxy.CodeUnwell, Reason: "the endpoint answers that it cannot serve"}, {Endpoint: good.addr}}
+			if !slices.Equal(rec.Tried, want) {
+				t.Errorf("tried %+v, want %+v", rec.Tried, want)
+			}
+			u := r.table.Upstream("svc")
+			if u.Counts.Retries() == 0 {
+				t.Error("no retry was counted")
+			}
+			return
+		}
+		t.Error("the bad endpoint was never asked first")
+	})
 }
 
 func TestRetriesEndWithTheTotalTimeout(t *testing.T) {

@@ -48,6 +48,8 @@ type rigConfig struct {
 	change func(*mesh.Instance)
 	// file is a configuration file with routes.
 	file string
+	// setChange is made to what is configured.
+	setChange func(*route.Set)
 	// dial opens the connections to endpoints; nil dials TCP.
 	dial func(ctx context.Context, addr string) (net.Conn, error)
 	wait time.Duration
@@ -72,6 +74,9 @@ func (c *rigConfig) set(t testing.TB) *route.Set {
 	policy.Connect = cmp.Or(policy.Connect, 500*time.Millisecond)
 	policy.Attempts = cmp.Or(policy.Attempts, 1)
 	set.Defaults = policy
+	if c.setChange != nil {
+		c.setChange(set)
+	}
 	return set
 }
 

@@ -23,6 +23,7 @@ type Route struct {
 	Host string
 
 	upstream *upstream.Upstream
+	refused  bool // the service's entry is quarantined, and there is no good one
 	methods  []string
 	strip    int    // bytes that are taken off the front of the path
 	front    string // what comes there instead
@@ -89,41 +90,71 @@ func oneSpelling(host []byte) string {
 
 var dot = []byte(".")
 
-// matchScope takes an exact path before a prefix, and a longer prefix before a shorter one.
-func (t *Table) matchScope(s *scope, r *exchange.Request, slashed *bool) (Match, bool) {
-	if route := first(s.exact[string(r.Path)], r, slashed); route != nil {
-		return route.match(r), true
+// match takes an exact path before a prefix, and a longer prefix before a shorter one.
+func (s *scope) match(r *exchange.Request, m *misses) *Route {
+	if route := first(s.exact[string(r.Path)], r, m); route != nil {
+		return route
 	}
 	if len(s.prefixes) == 0 {
-		return Match{}, false
+		return nil
 	}
 	// Every place where a segment ends is where a prefix may.
 	for end := min(len(r.Path), s.longest); ; {
 		if end == len(r.Path) || r.Path[end] == '/' {
-			if route := first(s.prefixes[string(r.Path[:end])], r, slashed); route != nil {
-				return route.match(r), true
+			if route := first(s.prefixes[string(r.Path[:end])], r, m); route != nil {
+				return route
 			}
 		}
 		if end == 0 {
-			return Match{}, false
+			return nil
 		}
 		end = max(bytes.LastIndexByte(r.Path[:end], '/'), 0)
 	}
 }
 
-// first returns the first route that takes the method.
-func first(routes []*Route, r *exchange.Request, slashed *bool) *Route {
+// misses are why routes that take the path do not take the request.
+type misses struct {
+	slashed bool // they take no %2F
+	method  bool // they take other methods
+	// gather makes first note the methods of each instead of taking any.
+	gather  bool
+	methods []string
+}
+
+// first returns the first route that takes the request.
+func first(routes []*Route, r *exchange.Request, m *misses) *Route {
 	for _, route := range routes {
+		if m.gather {
+			m.methods = append(m.methods, route.methods...)
+			continue
+		}
 		if len(route.methods) > 0 && !slices.Contains(route.methods, string(r.Method)) {
+			m.method = true
 			continue
 		}
 		if r.EncodedSlash && !route.slashes {
-			*slashed = true
+			m.slashed = true
 			continue
 		}
 		return route
 	}
 	return nil
+}
+
+// Allowed returns the methods that the path of a request of another method is taken with, in order.
+func (t *Table) Allowed(r *exchange.Request) []string {
+	m := misses{gather: true}
+	if len(t.hosts) > 0 {
+		if s := t.scopeOf(r.Host); s != nil {
+			s.match(r, &m)
+		}
+	}
+	t.any.match(r, &m)
+	if ownPath(r) {
+		m.methods = append(m.methods, internalMethods...)
+	}
+	slices.Sort(m.methods)
+	return slices.Compact(m.methods)
 }
 
 func (route *Route) match(r *exchange.Request) Match {
@@ -139,26 +170,27 @@ func (route *Route) match(r *exchange.Request) Match {
 
 // builder puts a table together.
 type builder struct {
-	t    *Table
-	prev *Table
-	set  *Set
-	open func(addr string) upstream.Connections
-	spec map[string]*ServiceSpec // by mesh.ServiceKey
+	t       *Table
+	prev    *Table
+	set     *Set
+	open    func(addr string) upstream.Connections
+	ejected func()
 }
 
 // services makes an upstream of every registered and every configured service, and of every one that a
 // route names.
 func (b *builder) services(snap *mesh.Snapshot) {
-	b.spec = map[string]*ServiceSpec{}
+	b.t.specs, b.t.refusals = map[string]*ServiceSpec{}, b.set.refusals()
+	b.t.refused, b.t.hidden = map[*upstream.Upstream]bool{}, map[*upstream.Upstream]bool{}
 	for i := range b.set.Services {
-		b.spec[mesh.ServiceKey(b.set.Services[i].Name)] = &b.set.Services[i]
+		b.t.specs[mesh.ServiceKey(b.set.Services[i].Name)] = &b.set.Services[i]
 	}
 	for key, instances := range snap.Services {
 		if !reserved(key) {
 			b.service(key, instances[0].Service, instances)
 		}
 	}
-	for key, spec := range b.spec {
+	for key, spec := range b.t.specs {
 		if b.t.upstreams[key] == nil {
 			b.service(key, spec.Name, nil)
 		}
@@ -171,22 +203,39 @@ func (b *builder) services(snap *mesh.Snapshot) {
 }
 
 func (b *builder) service(key, name string, instances []*mesh.Instance) {
-	src := upstream.Source{Service: name, Instances: instances}
-	if spec := b.spec[key]; spec != nil {
+	src := upstream.Source{Service: name, Instances: instances, Ejected: b.ejected}
+	if spec := b.t.specs[key]; spec != nil {
 		src.Endpoints, src.Strategy = spec.Endpoints, spec.Strategy
 	}
 	var before *upstream.Upstream
 	if b.prev != nil {
 		before = b.prev.upstreams[key]
 	}
-	b.t.upstreams[key] = upstream.Build(before, src, b.open)
+	u := upstream.Build(before, src, b.open)
+	b.t.upstreams[key] = u
+	spec := b.t.specs[key]
+	if spec == nil && b.t.refusals[key] != nil {
+		b.t.refused[u] = true
+	}
+	if hidden := b.set.NoPrefix; spec == nil && hidden || spec != nil && spec.hidden(hidden) {
+		b.t.hidden[u] = true
+	}
+}
+
+// hidden reports whether the service is not found under the prefix; otherwise is what holds where it says
+// nothing.
+func (s *ServiceSpec) hidden(otherwise bool) bool {
+	if s.Prefix != nil {
+		return !*s.Prefix
+	}
+	return otherwise
 }
 
 func (b *builder) routes() {
 	defaults := b.set.Defaults.over(DefaultPolicy())
 	b.t.prefixed = Route{Policy: defaults, Host: HostUpstream, slashes: true}
 	b.t.tuned = map[*upstream.Upstream]*Route{}
-	for key, spec := range b.spec {
+	for key, spec := range b.t.specs {
 		if spec.Policy != (Policy{}) {
 			b.t.tuned[b.t.upstreams[key]] = &Route{Policy: spec.Policy.over(defaults), Host: HostUpstream, slashes: true}
 		}
@@ -200,12 +249,12 @@ func (b *builder) routes() {
 func (b *builder) route(spec *Spec, defaults Policy) {
 	key := mesh.ServiceKey(spec.Service)
 	policy := defaults
-	if s := b.spec[key]; s != nil {
+	if s := b.t.specs[key]; s != nil {
 		policy = s.Policy.over(policy)
 	}
 	route := &Route{
 		Name: spec.Name, Policy: spec.Policy.over(policy), Host: cmp.Or(spec.Host, HostKeep),
-		upstream: b.t.upstreams[key], methods: spec.Methods, slashes: spec.KeepEncodedSlash,
+		upstream: b.t.upstreams[key], refused: b.t.refused[b.t.upstreams[key]], methods: spec.Methods, slashes: spec.KeepEncodedSlash,
 	}
 	switch {
 	case spec.ReplacePrefix != "":

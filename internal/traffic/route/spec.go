@@ -3,7 +3,10 @@ package route
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
+
+	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
 // Origin is where an object was written: it is named when the object is refused.
@@ -66,6 +69,8 @@ type ServiceSpec struct {
 	Endpoints []string
 	// Policy overrides the defaults where its fields are not zero.
 	Policy Policy
+	// Prefix says whether the service is found under the prefix; nil for what the set says.
+	Prefix *bool
 }
 
 // Policy bounds attempts. Zero fields are taken from the next wider one: route, service, defaults.
@@ -84,6 +89,8 @@ type Policy struct {
 // Set is everything that is configured about routing, whole and valid one by one.
 type Set struct {
 	Defaults Policy
+	// NoPrefix hides services from the prefix that do not say otherwise.
+	NoPrefix bool
 	Services []ServiceSpec
 	Routes   []Spec
 	// TrustedProxies are the networks whose forwarding fields count.
@@ -92,10 +99,48 @@ type Set struct {
 	Quarantined []Refusal
 }
 
+// The kinds of objects.
+const (
+	KindRoute   = "route"
+	KindService = "service"
+)
+
 // Refusal is an object that is not in force.
 type Refusal struct {
-	Kind   string // "route" or "service"
+	Kind   string // KindRoute or KindService
 	Name   string
 	Origin Origin
 	Reason string
+}
+
+// refusals are the refused entries of services, by mesh.ServiceKey.
+func (s *Set) refusals() map[string]*Refusal {
+	out := map[string]*Refusal{}
+	for i := range s.Quarantined {
+		if r := &s.Quarantined[i]; r.Kind == KindService {
+			out[mesh.ServiceKey(r.Name)] = r
+		}
+	}
+	return out
+}
+
+// Keeping returns s with the entries of last for those services whose entry in s was refused, so that a
+// mistake changes nothing. It returns s itself if there are none. Neither is modified; last may be nil.
+func (s *Set) Keeping(last *Set) *Set {
+	if last == nil {
+		return s
+	}
+	var kept []ServiceSpec
+	refused := s.refusals()
+	for i := range last.Services {
+		if spec := &last.Services[i]; refused[mesh.ServiceKey(spec.Name)] != nil {
+			kept = append(kept, *spec)
+		}
+	}
+	if len(kept) == 0 {
+		return s
+	}
+	with := *s
+	with.Services = slices.Concat(s.Services, kept)
+	return &with
 }

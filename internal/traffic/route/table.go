@@ -10,6 +10,7 @@ package route
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,10 @@ type Table struct {
 	prefixed  Route                         // what the prefix's routes have in common
 	tuned     map[*upstream.Upstream]*Route // those of services with a policy of their own
 	upstreams map[string]*upstream.Upstream // by mesh.ServiceKey
+	refused   map[*upstream.Upstream]bool   // those whose configured entry is quarantined without a good one before
+	hidden    map[*upstream.Upstream]bool   // those that are not found under the prefix
+	specs     map[string]*ServiceSpec       // the configured services, by mesh.ServiceKey
+	refusals  map[string]*Refusal           // the refused entries of services, by mesh.ServiceKey
 	hosts     map[string]*scope
 	any       *scope // routes without a host
 	set       *Set
@@ -51,6 +56,11 @@ const (
 	NoService
 	// EncodedSlash says that no route that takes the path takes %2F.
 	EncodedSlash
+	// OtherMethod says that the path is taken, and not with this method: Table.Allowed has those.
+	OtherMethod
+	// Refused says that the configured entry of the service, which is Match.Upstream's, is quarantined: where
+	// it would have sent the request is not known.
+	Refused
 )
 
 // Match is where one exchange goes. Its slices alias the request and the table.
@@ -92,6 +102,8 @@ type Input struct {
 	Set *Set
 	// Stale marks a table that was built from what was left on disk.
 	Stale bool
+	// Ejected is upstream.Source.Ejected.
+	Ejected func()
 }
 
 // Build makes a table. What did not change is taken over from prev, which may be nil; open makes the
@@ -101,7 +113,7 @@ func Build(prev *Table, in Input, open func(addr string) upstream.Connections) *
 	if set == nil {
 		set = &Set{}
 	}
-	b := builder{prev: prev, open: open, set: set, t: &Table{
+	b := builder{prev: prev, open: open, ejected: in.Ejected, set: set, t: &Table{
 		Revision: in.Snapshot.Revision, BuiltAt: time.Now(), Stale: in.Stale, prefix: []byte(in.Prefix), set: set,
 		upstreams: make(map[string]*upstream.Upstream, len(in.Snapshot.Services)),
 		hosts:     map[string]*scope{}, any: newScope(),
@@ -159,31 +171,55 @@ func (t *Table) Each(f func(*upstream.Upstream, *upstream.Endpoint)) {
 	}
 }
 
+// Upstream returns the upstream of a service, without case; nil if there is none.
+func (t *Table) Upstream(service string) *upstream.Upstream {
+	return t.upstreams[mesh.ServiceKey(service)]
+}
+
+// Upstreams calls f for every upstream of the table, in no order.
+func (t *Table) Upstreams(f func(key string, u *upstream.Upstream)) {
+	for key, u := range t.upstreams {
+		f(key, u)
+	}
+}
+
 // Match finds where the request goes. It allocates nothing, but for an IPv6 address as a host that is not
 // spelt as the one of a route.
 //
 // A configured route that names the host is first, before the gateway's own paths; then those, the
 // other configured routes, and the prefix.
 func (t *Table) Match(r *exchange.Request) (Match, Outcome) {
-	slashed := false
+	var missed misses
 	if len(t.hosts) > 0 {
 		if s := t.scopeOf(r.Host); s != nil {
-			if m, ok := t.matchScope(s, r, &slashed); ok {
-				return m, Found
+			if route := s.match(r, &missed); route != nil {
+				return route.found(r)
 			}
 		}
 	}
 	if IsInternal(r) {
 		return Match{}, Internal
 	}
-	if m, ok := t.matchScope(t.any, r, &slashed); ok {
-		return m, Found
+	if route := t.any.match(r, &missed); route != nil {
+		return route.found(r)
 	}
 	m, outcome := t.matchPrefix(r)
-	if outcome != Found && (r.EncodedSlash || slashed) {
+	switch {
+	case outcome == Found || outcome == Refused:
+	case r.EncodedSlash || missed.slashed:
 		return Match{}, EncodedSlash
+	case missed.method:
+		return Match{}, OtherMethod
 	}
 	return m, outcome
+}
+
+// found is a match of the route.
+func (route *Route) found(r *exchange.Request) (Match, Outcome) {
+	if route.refused {
+		return Match{Upstream: route.upstream, Route: route}, Refused
+	}
+	return route.match(r), Found
 }
 
 // matchPrefix takes prefix{service}/{rest}. An encoded slash passes: nothing behind the name decides.
@@ -197,7 +233,13 @@ func (t *Table) matchPrefix(r *exchange.Request) (Match, Outcome) {
 		name, path = rest[:i], rest[i:]
 	}
 	u := t.lookup(name)
-	if u == nil || u.Instances == 0 {
+	if u == nil || len(t.hidden) > 0 && t.hidden[u] {
+		return Match{}, NoService
+	}
+	if len(t.refused) > 0 && t.refused[u] {
+		return Match{Upstream: u, Route: &t.prefixed}, Refused
+	}
+	if u.Instances == 0 {
 		return Match{}, NoService
 	}
 	taken := len(t.prefix) + len(name)
@@ -238,10 +280,27 @@ func lowered(dst, b []byte) []byte {
 // IsInternal reports whether the request is for one of the paths that the gateway's port answers by
 // itself, unless a configured route names its host: an exact list, of GET and HEAD only.
 func IsInternal(r *exchange.Request) bool {
+	return ownPath(r) && slices.Contains(internalMethods, string(r.Method))
+}
+
+// InternalPaths returns the paths that the gateway's port answers by itself.
+func InternalPaths() []string { return slices.Clone(internalPaths) }
+
+// InternalMethods returns the methods of these paths.
+func InternalMethods() []string { return slices.Clone(internalMethods) }
+
+var (
+	internalMethods = []string{"GET", "HEAD"}
+	internalPaths   = []string{"/health", "/health/live", "/health/ready", "/livez", "/readyz", "/metrics",
+		"/api/dashboard/services", "/api/dashboard/health"}
+)
+
+// ownPath reports whether the path is one of the gateway's own.
+func ownPath(r *exchange.Request) bool {
 	switch string(r.Path) {
 	case "/health", "/health/live", "/health/ready", "/livez", "/readyz", "/metrics",
 		"/api/dashboard/services", "/api/dashboard/health":
-		return string(r.Method) == "GET" || string(r.Method) == "HEAD"
+		return true
 	}
 	return false
 }

@@ -16,6 +16,7 @@ import (
 	"net/netip"
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
+	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
 const (
@@ -35,12 +36,17 @@ type File struct {
 	Control Address
 	// Discovery is the port of the family's gRPC.
 	Discovery Discovery
+	// Dashboard says who may use it.
+	Dashboard Dashboard
 	// TrustedProxies are the networks whose forwarding fields count; Set has them too.
 	TrustedProxies []netip.Prefix
 	// Limits of what a client may send.
 	Limits Limits
 	// Set is what is said of routing: the objects that are valid, and those that were refused.
 	Set route.Set
+	// Checks say how the instances of services are probed, by service key; nil for none. Zero fields were
+	// not given.
+	Checks map[string]mesh.Check
 	// OTLP is where spans go.
 	OTLP OTLP
 }
@@ -63,6 +69,12 @@ type Listener struct {
 type Discovery struct {
 	Address Address
 	// Anonymous callers may register there even where the listener is not loopback.
+	Anonymous bool
+}
+
+// Dashboard is what the family's dashboard reads, and the series, on the gateway's port.
+type Dashboard struct {
+	// Anonymous callers may read them even where the listener is not loopback.
 	Anonymous bool
 }
 
@@ -118,7 +130,7 @@ type parsing struct {
 	name     string
 	file     *File
 	problems Problems // those outside of objects
-	services []object[route.ServiceSpec]
+	services []object[serviceSpec]
 	routes   []object[route.Spec]
 }
 

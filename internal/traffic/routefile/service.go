@@ -29,7 +29,7 @@ func (p *parsing) readServices(v value) {
 		return
 	}
 	for _, e := range v.entries {
-		o := object[route.ServiceSpec]{kind: "service", name: e.key, place: e.place, path: join(v.path, e.key)}
+		o := object[serviceSpec]{kind: "service", name: e.key, place: e.place, path: join(v.path, e.key)}
 		at := v.child(e.key, e.value)
 		at.into, at.within = &o.problems, true
 		o.spec = at.service(e)
@@ -37,8 +37,8 @@ func (p *parsing) readServices(v value) {
 	}
 }
 
-func (v value) service(e entry) route.ServiceSpec {
-	s := route.ServiceSpec{Name: e.key, Origin: v.p.origin(e.place)}
+func (v value) service(e entry) serviceSpec {
+	s := serviceSpec{ServiceSpec: route.ServiceSpec{Name: e.key, Origin: v.p.origin(e.place)}}
 	if problem := wrongService(e.key); problem != "" {
 		v.report(e.place, v.path, problem, "")
 	}
@@ -48,7 +48,12 @@ func (v value) service(e entry) route.ServiceSpec {
 			s.Strategy = strategies[w]
 		}},
 		{"endpoints", func(v value) { s.Endpoints = v.endpoints() }},
+		{"check", func(v value) { s.check = v.check() }},
+		{"prefix", func(v value) { s.Prefix = new(v.flag()) }},
 	}, policyFields(&s.Policy)...))
+	if s.check != nil && len(s.Endpoints) > 0 {
+		v.wrong("has endpoints and a check; only the instances of the registry are probed")
+	}
 	return s
 }
 
@@ -103,7 +108,7 @@ func policyFields(p *route.Policy) []field {
 		}},
 		{"retry", func(v value) {
 			v.fields([]field{
-				{"attempts", func(v value) { p.Attempts = v.count(1, attemptsMost) }},
+				{"attempts", func(v value) { p.Attempts = v.count(attemptsMost) }},
 				{"budget", func(v value) {
 					share, ok := v.percent()
 					if p.Budget = share; ok && share == 0 {
@@ -197,6 +202,17 @@ func refuseTwins[S any](p *parsing, objects []object[S], key func(string) string
 	}
 }
 
+func (p *parsing) takeService(s serviceSpec) {
+	p.file.Set.Services = append(p.file.Set.Services, s.ServiceSpec)
+	if s.check == nil {
+		return
+	}
+	if p.file.Checks == nil {
+		p.file.Checks = map[string]mesh.Check{}
+	}
+	p.file.Checks[mesh.ServiceKey(s.Name)] = *s.check
+}
+
 // finish puts the set together and returns all problems in the order of the file.
 func (p *parsing) finish() Problems {
 	refuseTwins(p, p.services, mesh.ServiceKey)
@@ -204,7 +220,7 @@ func (p *parsing) finish() Problems {
 	p.refuseShadowed()
 	set := &p.file.Set
 	problems := slices.Clone(p.problems)
-	problems = append(problems, settle(p, p.services, func(s route.ServiceSpec) { set.Services = append(set.Services, s) })...)
+	problems = append(problems, settle(p, p.services, p.takeService)...)
 	problems = append(problems, settle(p, p.routes, func(s route.Spec) { set.Routes = append(set.Routes, s) })...)
 	set.TrustedProxies = p.file.TrustedProxies
 	problems.sort()

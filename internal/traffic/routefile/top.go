@@ -18,9 +18,14 @@ func (p *parsing) top(v value) {
 				{"anonymous", func(v value) { f.Discovery.Anonymous = v.flag() }},
 			})
 		})},
+		{"dashboard", present(func(v value) {
+			v.fields([]field{{"anonymous", func(v value) { f.Dashboard.Anonymous = v.flag() }}})
+		})},
 		{"trusted_proxies", present(p.trustedProxies)},
 		{"limits", present(p.limits)},
-		{"defaults", present(func(v value) { v.fields(policyFields(&f.Set.Defaults)) })},
+		{"defaults", present(func(v value) {
+			v.fields(append(policyFields(&f.Set.Defaults), field{"prefix", func(v value) { f.Set.NoPrefix = !v.flag() }}))
+		})},
 		{"services", present(p.readServices)},
 		{"routes", present(p.readRoutes)},
 		{"otlp", present(p.otlp)},
@@ -98,7 +103,7 @@ func (p *parsing) trustedProxies(v value) {
 func (p *parsing) limits(v value) {
 	l := &p.file.Limits
 	v.fields([]field{
-		{"fields", func(v value) { l.Fields = v.count(1, 10_000) }},
+		{"fields", func(v value) { l.Fields = v.count(10_000) }},
 		{"field_bytes", func(v value) { l.FieldBytes = v.size(256, 1<<20) }},
 		{"head_bytes", func(v value) { l.HeadBytes = v.size(1<<10, 4<<20) }},
 	})

@@ -147,14 +147,14 @@ func (v value) flag() bool {
 	return strings.EqualFold(v.text, "true")
 }
 
-// count reads a whole number within bounds; any other is told, and 0.
-func (v value) count(least, largest int) int {
-	if !v.is(number, strconv.Itoa(least)) {
+// count reads a whole number from 1; any other is told, and 0.
+func (v value) count(largest int) int {
+	if !v.is(number, "1") {
 		return 0
 	}
 	n, ok := v.integer()
-	if !ok || n < least || n > largest {
-		v.wrong("%s is not a whole number from %d to %d", shorten(v.text), least, largest)
+	if !ok || n < 1 || n > largest {
+		v.wrong("%s is not a whole number from 1 to %d", shorten(v.text), largest)
 		return 0
 	}
 	return n

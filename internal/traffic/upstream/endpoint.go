@@ -35,16 +35,23 @@ type live struct {
 	until     atomic.Int64 // Unix nanoseconds; 0: not ejected
 	// warm is when the endpoint gets its full share; Unix nanoseconds, 0 once it does.
 	warm atomic.Int64
+	// failed is the last failure, out the last ejection; nil for none.
+	failed atomic.Pointer[Failure]
+	out    atomic.Pointer[Ejection]
+}
+
+// Failure is what an attempt found wrong with its endpoint.
+type Failure struct {
+	// Code of what went wrong.
+	Code string
+	At   time.Time
 }
 
 const (
-	// failuresToEject in a row put an endpoint out.
-	failuresToEject = 5
-	// ejectFor is the first time out; it doubles with each that follows, up to ejectMost.
-	ejectFor  = 5 * time.Second
-	ejectMost = 5 * time.Minute
 	// warmUp is how long a new endpoint takes to its full share.
 	warmUp = 10 * time.Second
+	// leastShare is what it begins with.
+	leastShare = 0.1
 )
 
 // Weight implements balance.Member.
@@ -52,6 +59,11 @@ func (e *Endpoint) Weight() int { return e.weight }
 
 // InFlight implements balance.Member.
 func (e *Endpoint) InFlight() int64 { return e.inFlight.Load() }
+
+// Failures returns how many attempts have failed in a row, and the last of all that did: nil if none has.
+func (e *Endpoint) Failures() (inARow int, last *Failure) {
+	return int(e.failures.Load()), e.failed.Load()
+}
 
 // Avoid implements balance.Member.
 func (e *Endpoint) Avoid(dice uint32) bool {
@@ -69,18 +81,27 @@ func (e *Endpoint) Avoid(dice uint32) bool {
 	}
 	if left := warm - now; left > 0 {
 		// A tenth of its share at once, the rest as time passes.
-		return float64(dice)/(1<<32) < 0.9*float64(left)/float64(warmUp)
+		return float64(dice)/(1<<32) < 1-share(left)
 	}
 	e.warm.CompareAndSwap(warm, 0)
 	return false
 }
 
-// Ejected returns until when the endpoint is out; zero if it is not.
-func (e *Endpoint) Ejected(now time.Time) time.Time {
-	if until := e.until.Load(); until > now.UnixNano() {
-		return time.Unix(0, until)
+// share is what an endpoint gets with so many nanoseconds left until it is warm.
+func share(left int64) float64 { return 1 - (1-leastShare)*float64(left)/float64(warmUp) }
+
+// Share returns what of its full share the endpoint gets: 0 while it is ejected, then from 0.1 up to 1.
+func (e *Endpoint) Share(now time.Time) float64 {
+	until, warm := e.until.Load(), e.warm.Load()
+	switch left := warm - now.UnixNano(); {
+	case until > now.UnixNano():
+		return 0
+	case until != 0:
+		return leastShare // its warm-up begins with the next pick
+	case left > 0:
+		return share(min(left, int64(warmUp)))
 	}
-	return time.Time{}
+	return 1
 }
 
 // Outcome is what an attempt says of its endpoint.
@@ -109,30 +130,10 @@ func (u *Upstream) Release(e *Endpoint, o Outcome) {
 		}
 	case Failed:
 		if e.failures.Add(1) >= failuresToEject {
-			n := min(e.ejections.Add(1)-1, 10)
-			u.eject(e, min(ejectFor<<n, ejectMost))
+			u.eject(e)
 		}
 	}
 }
 
-// Rest keeps an endpoint out for as long as it asked to be left alone (Retry-After).
-func (u *Upstream) Rest(e *Endpoint, d time.Duration) { u.eject(e, min(d, ejectMost)) }
-
-// eject puts an endpoint out, unless half of those that may be picked are out already: then all the
-// others would drown in its stead.
-func (u *Upstream) eject(e *Endpoint, d time.Duration) {
-	u.ejecting.Lock()
-	defer u.ejecting.Unlock()
-	now := time.Now()
-	out := 0
-	for _, other := range u.live {
-		if other != e && !other.Ejected(now).IsZero() {
-			out++
-		}
-	}
-	if out+1 > len(u.live)/2 {
-		return
-	}
-	e.failures.Store(0)
-	e.until.Store(now.Add(d).UnixNano())
-}
+// Blame notes what an attempt found wrong with its endpoint, before its release.
+func (e *Endpoint) Blame(code string) { e.failed.Store(&Failure{Code: code, At: time.Now()}) }

@@ -28,6 +28,8 @@ type Upstream struct {
 	Why string
 	// Budget of the service's retries; it outlives tables.
 	Budget *Budget
+	// Counts what happened at its endpoints; it outlives tables too.
+	Counts *Counts
 
 	all      []*Endpoint // whether they may be picked or not
 	live     []*Endpoint // those that the picker picks from
@@ -46,6 +48,9 @@ type Source struct {
 	Endpoints []string
 	// Strategy that is configured; empty for what the metadata says.
 	Strategy string
+	// Ejected is told that an endpoint was put out, in the goroutine that saw it fail: it must not wait. It
+	// may be nil, and is taken from the first of several sources that say the same.
+	Ejected func()
 }
 
 func (s *Source) same(o *Source) bool {
@@ -68,6 +73,12 @@ func (u *Upstream) Acquire(tried *balance.Tried) *Endpoint {
 	return e
 }
 
+// FromFile reports whether the endpoints are configured ones, and not the registry's instances.
+func (u *Upstream) FromFile() bool { return len(u.source.Endpoints) > 0 }
+
+// Registered returns how many instances of the service are registered.
+func (u *Upstream) Registered() int { return len(u.source.Instances) }
+
 // Live returns the endpoints that may be picked.
 func (u *Upstream) Live() []*Endpoint { return u.live }
 
@@ -83,9 +94,9 @@ func Build(prev *Upstream, src Source, open func(addr string) Connections) *Upst
 	u := &Upstream{Service: src.Service, Instances: max(len(src.Instances), len(src.Endpoints)), source: src}
 	b := builder{u: u, open: open, old: map[string]*Endpoint{}}
 	if prev == nil {
-		u.Budget = newBudget()
+		u.Budget, u.Counts = newBudget(), new(Counts)
 	} else {
-		u.Budget = prev.Budget
+		u.Budget, u.Counts = prev.Budget, prev.Counts
 		b.warm = true
 		for _, e := range prev.all {
 			b.old[e.ID] = e
@@ -215,7 +226,7 @@ func why(instances []*mesh.Instance) string {
 	for _, p := range [...]struct {
 		n    int
 		what string
-	}{{failing, "failing"}, {draining, "draining"}, {https, "asking for https, which this gateway does not speak to endpoints"}} {
+	}{{failing, "failing"}, {draining, "draining"}, {https, "asking for https, which is not spoken to endpoints"}} {
 		if p.n > 0 {
 			parts = append(parts, strconv.Itoa(p.n)+" "+p.what)
 		}

@@ -23,6 +23,8 @@ type Liveness interface {
 type Options struct {
 	// Liveness may be nil: nobody was heard then.
 	Liveness Liveness
+	// Probing tells of the node's probes; nil for a node that makes none.
+	Probing mesh.Probing
 	// Anonymous opens the paths to callers without a token, wherever they are. Without it those need
 	// one, unless the listener is loopback.
 	Anonymous bool
@@ -87,7 +89,25 @@ func writeJSON(w http.ResponseWriter, v any) {
 	_, _ = w.Write(body)
 }
 
-func (h *handler) catalog(_ *http.Request, s *mesh.Snapshot) any {
+// probes are those of a service, or of all, by instance. They tell more of what the snapshot says already:
+// a node that does not probe now answers all the same.
+func (h *handler) probes(ctx context.Context, service string) map[string]*mesh.ProbeStatus {
+	if h.opt.Probing == nil {
+		return nil
+	}
+	list, err := h.opt.Probing.Probes(ctx, service)
+	if err != nil {
+		return nil
+	}
+	out := make(map[string]*mesh.ProbeStatus, len(list))
+	for i := range list {
+		out[list[i].ID] = &list[i]
+	}
+	return out
+}
+
+func (h *handler) catalog(r *http.Request, s *mesh.Snapshot) any {
+	probes := h.probes(r.Context(), "")
 	out := make([]catalogItem, 0, len(s.Services))
 	now := ticks(time.Now())
 	for _, key := range serviceKeys(s) {
@@ -95,7 +115,7 @@ func (h *handler) catalog(_ *http.Request, s *mesh.Snapshot) any {
 		item := catalogItem{ServiceName: list[0].Service, Metadata: summarize(list, now)}
 		for _, i := range list {
 			item.Instances = append(item.Instances, h.instance(i))
-			item.Health = append(item.Health, monitor(i))
+			item.Health = append(item.Health, monitor(i, probes[i.ID]))
 		}
 		out = append(out, item)
 	}
@@ -104,14 +124,15 @@ func (h *handler) catalog(_ *http.Request, s *mesh.Snapshot) any {
 
 // monitored is of all services, or of the one that the path names, in any case.
 func (h *handler) monitored(r *http.Request, s *mesh.Snapshot) any {
-	keys := serviceKeys(s)
-	if name := r.PathValue("serviceName"); name != "" {
+	keys, name := serviceKeys(s), r.PathValue("serviceName")
+	if name != "" {
 		keys = []string{mesh.ServiceKey(name)}
 	}
+	probes := h.probes(r.Context(), name)
 	out := []monitoredInstance{}
 	for _, key := range keys {
 		for _, i := range s.Services[key] {
-			out = append(out, monitor(i))
+			out = append(out, monitor(i, probes[i.ID]))
 		}
 	}
 	return out

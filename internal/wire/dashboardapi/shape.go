@@ -63,8 +63,12 @@ const (
 	statusDegraded  = 3
 )
 
-// byRegistry is the lastProbeType of a verdict that no probe gave.
-const byRegistry = "registry"
+// The lastProbeType of a probe, and of a verdict that no probe gave.
+const (
+	byHTTP     = "http"
+	byTCP      = "tcp"
+	byRegistry = "registry"
+)
 
 func (h *handler) instance(i *mesh.Instance) instance {
 	heard := i.HealthAt
@@ -79,15 +83,22 @@ func (h *handler) instance(i *mesh.Instance) instance {
 	}
 }
 
-// monitor tells the registry's verdict. No probe was made, so its time is the family's word for unknown,
-// the year 1.
-func monitor(i *mesh.Instance) monitoredInstance {
+// monitor tells the registry's verdict, and what the last probe found if there was one. Otherwise the time
+// is the family's word for unknown, the year 1.
+func monitor(i *mesh.Instance, p *mesh.ProbeStatus) monitoredInstance {
 	m := monitoredInstance{
 		ServiceID: i.ID, ServiceName: i.Service, Address: i.Address, Port: i.Port,
 		Status: status(i), LastProbeType: byRegistry, Metadata: metadata(i),
 	}
-	if i.HealthOutput != "" {
-		m.Message = &i.HealthOutput
+	message := i.HealthOutput
+	if p != nil && p.Incarnation == i.Incarnation && !p.At.IsZero() {
+		m.LastProbe, m.LastProbeType, message = ticks(p.At), byTCP, p.Output
+		if p.Check.HTTP != "" {
+			m.LastProbeType = byHTTP
+		}
+	}
+	if message != "" {
+		m.Message = &message
 	}
 	return m
 }

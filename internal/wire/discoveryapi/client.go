@@ -138,6 +138,16 @@ func (c *Client) Snapshot(ctx context.Context) (*mesh.Snapshot, error) {
 // Watch implements mesh.Discovery: the node sends what changed, and each snapshot is put together here.
 // When the client is closed, or the connection breaks, the last element is mesh.ErrUnavailable.
 func (c *Client) Watch(ctx context.Context, since mesh.Revision) iter.Seq2[*mesh.Snapshot, error] {
+	return c.snapshots(ctx, &discoveryv1.WatchRequest{Since: since.String()})
+}
+
+// WatchService is Watch for the instances of one service (any spelling) alone: its snapshots hold nothing
+// else, and come when that service changes. A service without instances yields an empty snapshot.
+func (c *Client) WatchService(ctx context.Context, service string, since mesh.Revision) iter.Seq2[*mesh.Snapshot, error] {
+	return c.snapshots(ctx, &discoveryv1.WatchRequest{Since: since.String(), Service: service})
+}
+
+func (c *Client) snapshots(ctx context.Context, req *discoveryv1.WatchRequest) iter.Seq2[*mesh.Snapshot, error] {
 	return func(yield func(*mesh.Snapshot, error) bool) {
 		if !c.tasks.begin() {
 			yield(nil, c.closed())
@@ -147,7 +157,7 @@ func (c *Client) Watch(ctx context.Context, since mesh.Revision) iter.Seq2[*mesh
 		inner, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(c.base, cancel)()
-		err := c.watch(inner, since, func(s *mesh.Snapshot) bool { return yield(s, nil) })
+		err := c.watch(inner, req, func(s *mesh.Snapshot) bool { return yield(s, nil) })
 		switch {
 		case err == nil || ctx.Err() != nil:
 		case c.base.Err() != nil:
@@ -159,8 +169,8 @@ func (c *Client) Watch(ctx context.Context, since mesh.Revision) iter.Seq2[*mesh
 }
 
 // watch is nil once yield wants no more.
-func (c *Client) watch(ctx context.Context, since mesh.Revision, yield func(*mesh.Snapshot) bool) error {
-	stream, err := c.rpc.Watch(ctx, &discoveryv1.WatchRequest{Since: since.String()})
+func (c *Client) watch(ctx context.Context, req *discoveryv1.WatchRequest, yield func(*mesh.Snapshot) bool) error {
+	stream, err := c.rpc.Watch(ctx, req)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 func web(id string) mesh.Registration {
 	return mesh.Registration{Service: "web", ID: id, Address: "10.0.0.7", Port: 9000,
 		Metadata: map[string]string{"weight": "3"},
-		Check:    &mesh.Check{HTTP: "/healthz", Interval: 5 * time.Second, Timeout: time.Second, Down: 2},
+		Check:    &mesh.Check{HTTP: "/healthz", TLS: true, Port: 9001, Interval: 5 * time.Second, Timeout: time.Second, Up: 4, Down: 2},
 		Lifetime: mesh.Leased}
 }
 
@@ -36,6 +36,12 @@ func TestClientRegistersAndSeesWhatTheRegistrySees(t *testing.T) {
 		mesh.Report{Health: mesh.Degraded, Output: "slow"}); err != nil {
 		t.Fatal(err)
 	}
+	if err := n.judge(t, "web-1", mesh.Report{Health: mesh.Passing}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.judge(t, "web-1", mesh.Report{Health: mesh.Failing, Output: "503"}); err != nil {
+		t.Fatal(err)
+	}
 	if err := c.Drain(ctx, mesh.Ref{ID: "web-1"}); err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +56,11 @@ func TestClientRegistersAndSeesWhatTheRegistrySees(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.EquateApproxTime(0)); diff != "" {
 		t.Errorf("the instance over the wire differs (-registry +client):\n%s", diff)
 	}
-	if got.Health != mesh.Degraded || !got.Draining || got.HealthOutput != "slow" {
-		t.Errorf("got %+v, want degraded, slow and draining", got)
+	if got.Health != mesh.Failing || !got.Draining || got.HealthBy != mesh.SourceProbe || len(got.Evidence) != 2 {
+		t.Errorf("got %+v, want failing by the probe, beside the report, and draining", got)
+	}
+	if *got.Check != *web("").Check {
+		t.Errorf("check = %+v, want %+v", *got.Check, *web("").Check)
 	}
 	snap, err := c.Snapshot(ctx)
 	if err != nil {

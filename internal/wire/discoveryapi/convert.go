@@ -17,7 +17,7 @@ func toProtoInstance(i *mesh.Instance) *discoveryv1.Instance {
 		Health: toProtoHealth(i.Health), HealthOutput: i.HealthOutput, HealthAt: toProtoTime(i.HealthAt),
 		Draining: i.Draining, Registrar: i.Registrar, Node: i.Node,
 		RegisteredAt: toProtoTime(i.RegisteredAt), Revision: i.Revision.String(),
-		HealthBy: i.HealthBy, Lifetime: toProtoLifetime(i.Lifetime),
+		HealthBy: i.HealthBy, Evidence: toProtoEvidence(i.Evidence), Lifetime: toProtoLifetime(i.Lifetime),
 	}
 	if i.TTL != 0 {
 		p.Ttl = durationpb.New(i.TTL)
@@ -59,8 +59,29 @@ func fromProtoInstance(p *discoveryv1.Instance) (mesh.Instance, error) {
 		Health: health, HealthOutput: p.GetHealthOutput(), HealthAt: fromProtoTime(p.GetHealthAt()),
 		Draining: p.GetDraining(), Registrar: p.GetRegistrar(), Node: p.GetNode(),
 		RegisteredAt: fromProtoTime(p.GetRegisteredAt()), Revision: rev,
-		HealthBy: p.GetHealthBy(), Lifetime: fromProtoLifetime(p.GetLifetime()), TTL: p.GetTtl().AsDuration(),
+		HealthBy: p.GetHealthBy(), Evidence: fromProtoEvidence(p.GetEvidence()),
+		Lifetime: fromProtoLifetime(p.GetLifetime()), TTL: p.GetTtl().AsDuration(),
 	}, nil
+}
+
+func toProtoEvidence(list []mesh.Evidence) []*discoveryv1.Evidence {
+	out := make([]*discoveryv1.Evidence, 0, len(list))
+	for _, e := range list {
+		out = append(out, &discoveryv1.Evidence{Source: e.Source, Health: toProtoHealth(e.Health), Output: e.Output, At: toProtoTime(e.At)})
+	}
+	return out
+}
+
+func fromProtoEvidence(list []*discoveryv1.Evidence) []mesh.Evidence {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]mesh.Evidence, 0, len(list))
+	for _, p := range list {
+		health, _ := fromProtoHealth(p.GetHealth())
+		out = append(out, mesh.Evidence{Source: p.GetSource(), Health: health, Output: p.GetOutput(), At: fromProtoTime(p.GetAt())})
+	}
+	return out
 }
 
 func toProtoRegistration(r mesh.Registration) *discoveryv1.Registration {
@@ -95,16 +116,18 @@ func toProtoCheck(c *mesh.Check) *discoveryv1.Check {
 	if c == nil {
 		return nil
 	}
-	return &discoveryv1.Check{Http: c.HTTP, Interval: durationpb.New(c.Interval),
-		Timeout: durationpb.New(c.Timeout), Down: int32(min(max(c.Down, 0), 1<<30))}
+	return &discoveryv1.Check{Http: c.HTTP, Tls: c.TLS, Port: int32(min(max(c.Port, -1), 1<<30)),
+		Interval: durationpb.New(c.Interval), Timeout: durationpb.New(c.Timeout),
+		Up: int32(min(max(c.Up, 0), 1<<30)), Down: int32(min(max(c.Down, 0), 1<<30))}
 }
 
 func fromProtoCheck(p *discoveryv1.Check) *mesh.Check {
 	if p == nil {
 		return nil
 	}
-	return &mesh.Check{HTTP: p.GetHttp(), Interval: p.GetInterval().AsDuration(),
-		Timeout: p.GetTimeout().AsDuration(), Down: int(p.GetDown())}
+	return &mesh.Check{HTTP: p.GetHttp(), TLS: p.GetTls(), Port: int(p.GetPort()),
+		Interval: p.GetInterval().AsDuration(), Timeout: p.GetTimeout().AsDuration(),
+		Up: int(p.GetUp()), Down: int(p.GetDown())}
 }
 
 func toProtoHealth(h mesh.Health) discoveryv1.Health {

@@ -56,6 +56,12 @@ func (n *node) client(t *testing.T, token string) *discoveryapi.Client {
 	return c
 }
 
+// judge says a probe's word, as the node itself does.
+func (n *node) judge(t *testing.T, id string, rep mesh.Report) error {
+	t.Helper()
+	return n.registry.Judge(identity.NewContext(t.Context(), identity.Caller{Trusted: true}), mesh.Ref{ID: id}, rep)
+}
+
 // start runs a registry on the memory store and serves it on a loopback listener; the listener may be
 // described as something else.
 func start(t *testing.T, edit ...func(*httpapi.Listener)) *node {

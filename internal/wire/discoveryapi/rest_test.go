@@ -54,7 +54,13 @@ type instanceDoc struct {
 	Incarnation                                       uint64
 	Draining                                          bool
 	Metadata                                          map[string]string
-	Check                                             *struct{ HTTP, Interval string }
+	Check                                             *struct {
+		HTTP, Interval string
+		TLS            bool
+		Port, Up       int
+	}
+	HealthBy string
+	Evidence []struct{ Source, Health, Output, At string }
 }
 
 func TestRESTTellsAnInstancesLife(t *testing.T) {
@@ -63,13 +69,14 @@ func TestRESTTellsAnInstancesLife(t *testing.T) {
 		t.Fatalf("register: %d %s", status, body)
 	}
 	status, fields, body := n.do(t, "POST", "/api/v1/instances", `{"service":"Orders","id":"o-1","address":"10.0.0.7","port":9000,
-		"metadata":{"weight":"2"},"check":{"http":"/healthz","interval":"5s"},"lifetime":"leased","ttl":"1m"}`)
+		"metadata":{"weight":"2"},"check":{"http":"/healthz","interval":"5s","tls":true,"port":9001,"up":4},"lifetime":"leased","ttl":"1m"}`)
 	if status != http.StatusCreated || fields.Get("Location") != "/api/v1/instances/o-1" {
 		t.Fatalf("register: %d, Location %q, %s", status, fields.Get("Location"), body)
 	}
 	got := decode[instanceDoc](t, body)
 	if got.Service != "Orders" || got.Health != "passing" || got.Registrar != "service" || got.Metadata["weight"] != "2" ||
-		got.Check == nil || got.Check.HTTP != "/healthz" || got.Check.Interval != "5s" {
+		got.Check == nil || got.Check.HTTP != "/healthz" || got.Check.Interval != "5s" ||
+		!got.Check.TLS || got.Check.Port != 9001 || got.Check.Up != 4 || got.HealthBy != "" || got.Evidence != nil {
 		t.Errorf("registered %s", body)
 	}
 	steps := []struct {
@@ -93,7 +100,8 @@ func TestRESTTellsAnInstancesLife(t *testing.T) {
 		}
 		if s.path == "/api/v1/instances/o-1/drain" {
 			_, _, body := n.do(t, "GET", "/api/v1/instances/o-1", "")
-			if i := decode[instanceDoc](t, body); i.Health != "degraded" || !i.Draining {
+			if i := decode[instanceDoc](t, body); i.Health != "degraded" || !i.Draining || i.HealthBy != "report" || len(i.Evidence) != 1 ||
+				i.Evidence[0].Source != "report" || i.Evidence[0].Health != "degraded" || i.Evidence[0].Output != "slow" || i.Evidence[0].At == "" {
 				t.Errorf("after report and drain: %s", body)
 			}
 			_, _, body = n.do(t, "GET", "/api/v1/services", "")
@@ -125,6 +133,7 @@ func TestRESTNamesEachWrongField(t *testing.T) {
 		{"an unknown field", `{"service":"web","port":1,"colour":"red"}`, 422, mesh.CodeInvalid, []string{"colour"}},
 		{"an unknown field inside", `{"service":"web","port":1,"check":{"grpc":true}}`, 422, mesh.CodeInvalid, []string{"check.grpc"}},
 		{"a port in words", `{"service":"web","port":"http"}`, 422, mesh.CodeInvalid, []string{"port"}},
+		{"a port to probe that is none, over TLS without a path", `{"service":"web","port":1,"check":{"port":70000,"tls":true}}`, 422, mesh.CodeInvalid, []string{"check.port", "check.tls"}},
 		{"a duration in words", `{"service":"web","port":1,"ttl":"soon","check":{"interval":"often"}}`, 422, mesh.CodeInvalid, []string{"check.interval", "ttl"}},
 		{"a lifetime that there is not", `{"service":"web","port":1,"lifetime":"held"}`, 422, mesh.CodeInvalid, []string{"lifetime"}},
 		{"65 KiB of metadata", `{"service":"web","port":1,"metadata":{"k":"` + strings.Repeat("x", 65<<10) + `"}}`, 422, mesh.CodeInvalid, []string{"metadata"}},

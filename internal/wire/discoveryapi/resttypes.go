@@ -14,8 +14,11 @@ import (
 // restCheck is mesh.Check in JSON.
 type restCheck struct {
 	HTTP     string `json:"http,omitempty" doc:"Path of an HTTP probe; without one the probe is a TCP connection." example:"/healthz"`
+	TLS      bool   `json:"tls,omitempty" doc:"Send an HTTP probe over TLS."`
+	Port     int    `json:"port,omitempty" doc:"Port to probe at the instance's address; the instance's own by default."`
 	Interval string `json:"interval,omitempty" doc:"Time between probes, as in 10s; 10s by default."`
 	Timeout  string `json:"timeout,omitempty" doc:"Time one probe may take; 2s by default."`
+	Up       int    `json:"up,omitempty" doc:"Successes in a row that make the instance passing again; 2 by default."`
 	Down     int    `json:"down,omitempty" doc:"Failures in a row that make the instance failing; 3 by default."`
 }
 
@@ -58,7 +61,7 @@ func (r *restRegistration) registration() (mesh.Registration, error) {
 		out.Lifetime = mesh.Permanent
 	}
 	if c := r.Check; c != nil {
-		out.Check = &mesh.Check{HTTP: c.HTTP, Down: c.Down,
+		out.Check = &mesh.Check{HTTP: c.HTTP, TLS: c.TLS, Port: c.Port, Up: c.Up, Down: c.Down,
 			Interval: duration("check.interval", c.Interval), Timeout: duration("check.timeout", c.Timeout)}
 	}
 	if len(wrong) > 0 {
@@ -93,6 +96,14 @@ func details(err error) []error {
 	return out
 }
 
+// restEvidence is mesh.Evidence in JSON.
+type restEvidence struct {
+	Source string    `json:"source" enum:"report,probe,session,lease" doc:"Who said it: the instance, a probe of it, the end of its session, a lease that lapsed."`
+	Health string    `json:"health" enum:"passing,degraded,failing,suspect"`
+	Output string    `json:"output,omitempty" doc:"What the source said with it."`
+	At     time.Time `json:"at" doc:"When the source changed its word."`
+}
+
 // restInstance is mesh.Instance in JSON.
 type restInstance struct {
 	ID           string            `json:"id"`
@@ -105,6 +116,8 @@ type restInstance struct {
 	Health       string            `json:"health" enum:"passing,degraded,failing,suspect"`
 	HealthOutput string            `json:"healthOutput,omitempty" doc:"Last words of whoever gave the verdict."`
 	HealthAt     *time.Time        `json:"healthAt,omitempty" doc:"When the verdict was given."`
+	HealthBy     string            `json:"healthBy,omitempty" doc:"Source whose word the verdict is; absent for the health that it began with."`
+	Evidence     []restEvidence    `json:"evidence,omitempty" doc:"The last word of each source that has spoken, sorted by source."`
 	Draining     bool              `json:"draining" doc:"Finishes what it has and is given nothing new."`
 	Registrar    string            `json:"registrar" enum:"anonymous,service,admin" doc:"Who registered it."`
 	Node         string            `json:"node" doc:"Id of the node that hears it."`
@@ -115,7 +128,7 @@ type restInstance struct {
 func toREST(i *mesh.Instance) restInstance {
 	out := restInstance{ID: i.ID, Service: i.Service, Incarnation: i.Incarnation, Address: i.Address,
 		Port: i.Port, Metadata: i.Metadata, Health: i.Health.String(), HealthOutput: i.HealthOutput,
-		Draining: i.Draining, Registrar: i.Registrar, Node: i.Node, RegisteredAt: i.RegisteredAt,
+		HealthBy: i.HealthBy, Draining: i.Draining, Registrar: i.Registrar, Node: i.Node, RegisteredAt: i.RegisteredAt,
 		Revision: i.Revision.String()}
 	if out.Metadata == nil {
 		out.Metadata = map[string]string{}
@@ -124,8 +137,11 @@ func toREST(i *mesh.Instance) restInstance {
 		out.HealthAt = &i.HealthAt
 	}
 	if c := i.Check; c != nil {
-		out.Check = &restCheck{HTTP: c.HTTP, Interval: formatDuration(c.Interval),
-			Timeout: formatDuration(c.Timeout), Down: c.Down}
+		out.Check = &restCheck{HTTP: c.HTTP, TLS: c.TLS, Port: c.Port, Interval: formatDuration(c.Interval),
+			Timeout: formatDuration(c.Timeout), Up: c.Up, Down: c.Down}
+	}
+	for _, e := range i.Evidence {
+		out.Evidence = append(out.Evidence, restEvidence{Source: e.Source, Health: e.Health.String(), Output: e.Output, At: e.At})
 	}
 	return out
 }

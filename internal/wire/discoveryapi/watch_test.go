@@ -111,3 +111,50 @@ func TestWatchEndsWhenTheNodeStops(t *testing.T) {
 		t.Errorf("the watch ended with %v, want unavailable", last)
 	}
 }
+
+func TestAWatchOfOneServiceTellsOfNoOther(t *testing.T) {
+	n := start(t)
+	c := n.client(t, serviceToken)
+	register := func(service, id string) {
+		t.Helper()
+		r := web(id)
+		r.Service = service
+		if _, err := c.Register(t.Context(), r); err != nil {
+			t.Error(err)
+		}
+	}
+	ids := func(s *mesh.Snapshot) (out []string) {
+		for _, i := range s.Services["orders"] {
+			out = append(out, i.ID)
+		}
+		return out
+	}
+	register("other", "x0")
+	steps := []func(){
+		func() { register("other", "x1"); register("Orders", "o0") },
+		func() { register("other", "x2"); register("orders", "o1") },
+	}
+	want := [][]string{nil, {"o0"}, {"o0", "o1"}}
+	var got [][]string
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	within(t, "three snapshots", func() {
+		for s, err := range c.WatchService(ctx, "ORDERS", mesh.Revision{}) {
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if s.Instances() != len(s.Services["orders"]) {
+				t.Errorf("the snapshot holds other services: %v", s.Services)
+			}
+			got = append(got, ids(s))
+			if len(got) > len(steps) {
+				return
+			}
+			steps[len(got)-1]()
+		}
+	})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("snapshots of the service (-want +got):\n%s", diff)
+	}
+}

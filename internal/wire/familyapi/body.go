@@ -202,21 +202,31 @@ func (b *binder) span(field string, raw json.RawMessage) time.Duration {
 
 const spanForm = "a time span of the form hh:mm:ss"
 
-// status reads the number of a status or its name.
+// status reads the number of a status or its name. A number that is no status is refused: it would be taken for
+// Unknown, which says nothing.
 func (b *binder) status(field string, raw json.RawMessage) familyv1.HealthStatus {
+	const want = "one of Unknown (0), Healthy (1), Unhealthy (2), Degraded (3)"
+	n := 0
 	if len(raw) == 0 || raw[0] != '"' {
-		return familyv1.HealthStatus(b.integer(field, raw))
-	}
-	s := b.text(field, raw)
-	for n := range familyv1.HealthStatus_name {
-		st := familyv1.HealthStatus(n)
-		if strings.EqualFold(s, strings.TrimPrefix(st.String(), "HEALTH_STATUS_")) {
-			return st
+		n = b.integer(field, raw)
+	} else {
+		s := b.text(field, raw)
+		for n := range familyv1.HealthStatus_name {
+			st := familyv1.HealthStatus(n)
+			if strings.EqualFold(s, strings.TrimPrefix(st.String(), "HEALTH_STATUS_")) {
+				return st
+			}
 		}
+		i, err := strconv.ParseInt(s, 10, 32)
+		if err != nil {
+			b.reject(field, want)
+			return familyv1.HealthStatus_HEALTH_STATUS_UNKNOWN
+		}
+		n = int(i)
 	}
-	n, err := strconv.ParseInt(s, 10, 32)
-	if err != nil {
-		b.reject(field, "one of Unknown (0), Healthy (1), Unhealthy (2), Degraded (3)")
+	if _, known := familyv1.HealthStatus_name[int32(n)]; !known {
+		b.reject(field, want)
+		return familyv1.HealthStatus_HEALTH_STATUS_UNKNOWN
 	}
 	return familyv1.HealthStatus(n)
 }

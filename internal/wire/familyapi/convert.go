@@ -64,14 +64,15 @@ func (w *wish) registration() mesh.Registration {
 		if c.interval != 0 {
 			interval = min(max(leastInterval, c.interval), mostInterval)
 		}
-		r.Check = c.check(interval)
+		r.Check = c.check(interval, w.metadata)
 	}
 	r.TTL = max(leastTTL, interval+ttlSlack)
 	return r
 }
 
-// check is nil without an endpoint: there is nothing to ask then, the client reports by itself.
-func (c *wishedCheck) check(interval time.Duration) *mesh.Check {
+// check is nil without an endpoint: there is nothing to ask then, the client reports by itself. It speaks the
+// scheme of the metadata, or of an endpoint that is a whole URL.
+func (c *wishedCheck) check(interval time.Duration, metadata map[string]string) *mesh.Check {
 	if c.endpoint == "" {
 		return nil
 	}
@@ -79,20 +80,24 @@ func (c *wishedCheck) check(interval time.Duration) *mesh.Check {
 	if down <= 0 {
 		down = defaultDown
 	}
-	return &mesh.Check{HTTP: endpointPath(c.endpoint), Interval: interval,
+	path, scheme := splitEndpoint(c.endpoint)
+	if scheme == "" {
+		scheme = metadata["scheme"]
+	}
+	return &mesh.Check{HTTP: path, TLS: strings.EqualFold(scheme, "https"), Interval: interval,
 		Timeout: max(leastTimeout, c.timeout), Down: down}
 }
 
-// endpointPath admits "health", "/health" and "http://localhost:8080/health": probes go to the address
-// of the registration, whatever the endpoint says.
-func endpointPath(endpoint string) string {
+// splitEndpoint admits "health", "/health" and "http://localhost:8080/health", of which the last has a
+// scheme: probes go to the address of the registration, whatever the endpoint says.
+func splitEndpoint(endpoint string) (path, scheme string) {
 	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
-		endpoint = u.RequestURI()
+		endpoint, scheme = u.RequestURI(), u.Scheme
 	}
 	if !strings.HasPrefix(endpoint, "/") {
 		endpoint = "/" + endpoint
 	}
-	return endpoint
+	return endpoint, scheme
 }
 
 func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }

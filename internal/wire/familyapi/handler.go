@@ -32,6 +32,8 @@ type Options struct {
 	Liveness Liveness
 	// Metadata takes what POST /metadata brings; without it there is no such path.
 	Metadata mesh.MetadataEditor
+	// Probing probes when POST /health/check asks for it; without it there is no such path.
+	Probing mesh.Probing
 	// Serving tells gRPC health whether the service can do its work now; nil means always.
 	Serving func() bool
 	// Reflect names further gRPC services of the same listener that reflection tells of.

@@ -179,27 +179,35 @@ func TestEmptyIDBecomesAGUIDWithoutDashes(t *testing.T) {
 
 func TestWishesAreBroughtIntoBounds(t *testing.T) {
 	n := start(t, loopback())
+	https := map[string]string{"scheme": "HTTPS"}
 	tests := []struct {
-		name  string
-		check *familyv1.HealthCheckConfig
-		ttl   time.Duration
-		want  *mesh.Check
+		name     string
+		check    *familyv1.HealthCheckConfig
+		ttl      time.Duration
+		want     *mesh.Check
+		metadata map[string]string
 	}{
-		{"no check reports every 30 s", nil, 35 * time.Second, nil},
+		{"no check reports every 30 s", nil, 35 * time.Second, nil, nil},
 		{"an interval below 5 s is 5 s", &familyv1.HealthCheckConfig{Endpoint: "/health", IntervalSeconds: 1},
-			10 * time.Second, &mesh.Check{HTTP: "/health", Interval: 5 * time.Second, Timeout: time.Second, Down: 3}},
+			10 * time.Second, &mesh.Check{HTTP: "/health", Interval: 5 * time.Second, Timeout: time.Second, Down: 3}, nil},
 		{"sane wishes are kept", &familyv1.HealthCheckConfig{Endpoint: "/h", IntervalSeconds: 60, TimeoutSeconds: 7, UnhealthyThreshold: 4},
-			65 * time.Second, &mesh.Check{HTTP: "/h", Interval: time.Minute, Timeout: 7 * time.Second, Down: 4}},
+			65 * time.Second, &mesh.Check{HTTP: "/h", Interval: time.Minute, Timeout: 7 * time.Second, Down: 4}, nil},
 		{"negative wishes are the least", &familyv1.HealthCheckConfig{Endpoint: "h", IntervalSeconds: -1, TimeoutSeconds: -1, UnhealthyThreshold: -1},
-			10 * time.Second, &mesh.Check{HTTP: "/h", Interval: 5 * time.Second, Timeout: time.Second, Down: 3}},
+			10 * time.Second, &mesh.Check{HTTP: "/h", Interval: 5 * time.Second, Timeout: time.Second, Down: 3}, nil},
 		{"a whole URL is its path", &familyv1.HealthCheckConfig{Endpoint: "http://localhost:8080/health?deep=1", IntervalSeconds: 10},
-			15 * time.Second, &mesh.Check{HTTP: "/health?deep=1", Interval: 10 * time.Second, Timeout: time.Second, Down: 3}},
-		{"without an endpoint nothing is probed", &familyv1.HealthCheckConfig{IntervalSeconds: 20}, 25 * time.Second, nil},
-		{"an absurd interval still registers", &familyv1.HealthCheckConfig{IntervalSeconds: 1 << 30}, 12*time.Hour + 5*time.Second, nil},
+			15 * time.Second, &mesh.Check{HTTP: "/health?deep=1", Interval: 10 * time.Second, Timeout: time.Second, Down: 3}, nil},
+		{"the scheme of the metadata is that of the check", &familyv1.HealthCheckConfig{Endpoint: "/h", IntervalSeconds: 10},
+			15 * time.Second, &mesh.Check{HTTP: "/h", TLS: true, Interval: 10 * time.Second, Timeout: time.Second, Down: 3}, https},
+		{"the scheme of a whole URL comes first", &familyv1.HealthCheckConfig{Endpoint: "http://localhost/h", IntervalSeconds: 10},
+			15 * time.Second, &mesh.Check{HTTP: "/h", Interval: 10 * time.Second, Timeout: time.Second, Down: 3}, https},
+		{"a whole URL may want TLS", &familyv1.HealthCheckConfig{Endpoint: "https://localhost/h", IntervalSeconds: 10},
+			15 * time.Second, &mesh.Check{HTTP: "/h", TLS: true, Interval: 10 * time.Second, Timeout: time.Second, Down: 3}, nil},
+		{"without an endpoint nothing is probed", &familyv1.HealthCheckConfig{IntervalSeconds: 20}, 25 * time.Second, nil, https},
+		{"an absurd interval still registers", &familyv1.HealthCheckConfig{IntervalSeconds: 1 << 30}, 12*time.Hour + 5*time.Second, nil, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			res := register(t, n, &familyv1.RegisterServiceRequest{ServiceName: "s", ServiceId: "i", Port: 1, HealthCheck: tt.check})
+			res := register(t, n, &familyv1.RegisterServiceRequest{ServiceName: "s", ServiceId: "i", Port: 1, HealthCheck: tt.check, Metadata: tt.metadata})
 			if !res.GetSuccess() {
 				t.Fatal(res.GetErrorMessage())
 			}

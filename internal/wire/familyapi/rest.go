@@ -1,6 +1,7 @@
 package familyapi
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 
@@ -19,6 +20,7 @@ const (
 type rest struct {
 	*handler
 	metadata mesh.MetadataEditor
+	probing  mesh.Probing
 	log      *slog.Logger
 }
 
@@ -29,7 +31,7 @@ type answer struct {
 }
 
 func mountREST(mux *http.ServeMux, h *handler, opt Options) {
-	r := &rest{handler: h, metadata: opt.Metadata, log: opt.Log}
+	r := &rest{handler: h, metadata: opt.Metadata, probing: opt.Probing, log: opt.Log}
 	handle := func(pattern string, f func(*http.Request) (answer, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, req *http.Request) {
 			req.Body = http.MaxBytesReader(w, req.Body, httpapi.MaxBody)
@@ -47,6 +49,9 @@ func mountREST(mux *http.ServeMux, h *handler, opt Options) {
 	if opt.Metadata != nil {
 		handle("POST "+registrationPath+"/metadata/{serviceId}", r.setMetadata)
 	}
+	if opt.Probing != nil {
+		handle("POST "+registrationPath+"/health/check/{serviceId}", r.check)
+	}
 }
 
 // serve admits the caller and puts what f says into the envelope.
@@ -60,7 +65,7 @@ func (r *rest) serve(w http.ResponseWriter, req *http.Request, f func(*http.Requ
 		writeJSON(w, http.StatusOK, mediaJSON, succeeded(a))
 		return
 	}
-	if httpapi.Internal(err) {
+	if !errors.As(err, new(*unreadable)) && httpapi.Internal(err) {
 		r.log.ErrorContext(req.Context(), "family request failed", "path", req.URL.Path,
 			"request_id", httpapi.RequestID(req.Context()), "error", err)
 	}
@@ -151,6 +156,28 @@ func (r *rest) reportHealth(req *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	return answer{message: "Health status updated"}, r.report(req.Context(), req.PathValue("serviceId"), s, output)
+}
+
+// check probes at once and answers with the instance. Its status follows the probes when their threshold is
+// reached, as it always does. One without a check has nothing to be asked: it reports by itself.
+func (r *rest) check(req *http.Request) (answer, error) {
+	id := req.PathValue("serviceId")
+	st, err := r.probing.ProbeNow(req.Context(), id)
+	said := "The instance has no check and was not probed"
+	switch {
+	case errors.Is(err, mesh.ErrInvalid):
+	case err != nil:
+		return answer{}, err
+	case st.OK:
+		said = "The check passed: " + st.Output
+	default:
+		said = "The check failed: " + st.Output
+	}
+	i, err := r.d.Instance(req.Context(), id)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{data: r.view(&i), message: said}, nil
 }
 
 func (r *rest) setMetadata(req *http.Request) (answer, error) {

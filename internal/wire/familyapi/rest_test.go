@@ -255,8 +255,8 @@ func TestStatusesAreNumbersOrNames(t *testing.T) {
 		want   int
 	}{
 		{"2", 200, 2}, {`"Healthy"`, 200, 1}, {`"degraded"`, 200, 3}, {`"2"`, 200, 2},
-		{"0", 200, 2}, {"null", 200, 2}, {`"Unknown"`, 200, 2}, {"9", 200, 2},
-		{`"well"`, 400, 2}, {"1.5", 400, 2}, {"[]", 400, 2},
+		{"0", 200, 2}, {"null", 200, 2}, {`"Unknown"`, 200, 2},
+		{"9", 400, 2}, {`"9"`, 400, 2}, {"-1", 400, 2}, {`"well"`, 400, 2}, {"1.5", 400, 2}, {"[]", 400, 2},
 	} {
 		status, _, body := n.rest(t, "POST", "/api/ServiceRegistration/health/o-1", `{"status":`+tt.status+`}`)
 		if status != tt.code {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -41,35 +42,55 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Routes implements mesh.Routing.
 func (c *Client) Routes(ctx context.Context) ([]mesh.RouteStatus, error) {
+	var answer restRoutes
+	if err := c.get(ctx, "ask for the routes at "+c.control, routesPath, &answer); err != nil {
+		return nil, err
+	}
+	return fromREST(answer), nil
+}
+
+// Upstreams implements mesh.Routing.
+func (c *Client) Upstreams(ctx context.Context, service string) ([]mesh.UpstreamStatus, error) {
+	path := upstreamsPath
+	if service != "" {
+		path += "?service=" + url.QueryEscape(service)
+	}
+	var answer restUpstreams
+	if err := c.get(ctx, "ask for the upstreams at "+c.control, path, &answer); err != nil {
+		return nil, err
+	}
+	return upstreamsFromREST(answer), nil
+}
+
+// get reads the answer of a path.
+func (c *Client) get(ctx context.Context, op, path string, into any) error {
 	if _, limited := ctx.Deadline(); !limited {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 	}
-	op := "ask for the routes at " + c.control
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.control+routesPath, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.control+path, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", op, err)
+		return fmt.Errorf("%s: %w", op, err)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, unavailable(op, err)
+		return unavailable(op, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return nil, unavailable(op, err)
+		return unavailable(op, err)
 	case len(body) > maxAnswer:
-		return nil, fmt.Errorf("%s: %w: the answer has more than %d bytes", op, mesh.ErrTooLarge, maxAnswer)
+		return fmt.Errorf("%s: %w: the answer has more than %d bytes", op, mesh.ErrTooLarge, maxAnswer)
 	case resp.StatusCode != http.StatusOK:
-		return nil, refused(op, resp.StatusCode, body)
+		return refused(op, resp.StatusCode, body)
 	}
-	var answer restRoutes
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil, fmt.Errorf("%s: the answer is none of ours: %w", op, err)
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("%s: the answer is none of ours: %w", op, err)
 	}
-	return fromREST(answer), nil
+	return nil
 }
 
 // unavailable is a node that did not answer. The end of the caller's own context stays recognisable.

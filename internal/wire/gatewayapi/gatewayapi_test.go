@@ -29,8 +29,19 @@ type tokens struct{}
 func (tokens) Verify(t string) (identity.Role, bool) { return identity.Service, t == "service-token" }
 
 type fixed struct {
-	routes []mesh.RouteStatus
-	err    error
+	routes    []mesh.RouteStatus
+	upstreams []mesh.UpstreamStatus
+	err       error
+}
+
+func (f fixed) Upstreams(_ context.Context, service string) ([]mesh.UpstreamStatus, error) {
+	var out []mesh.UpstreamStatus
+	for _, u := range f.upstreams {
+		if service == "" || u.Service == service {
+			out = append(out, u)
+		}
+	}
+	return out, f.err
 }
 
 func (f fixed) Routes(context.Context) ([]mesh.RouteStatus, error) { return f.routes, f.err }
@@ -57,9 +68,12 @@ func serve(t *testing.T, h http.Handler) string {
 
 func sample() []mesh.RouteStatus {
 	return []mesh.RouteStatus{
-		{Name: "orders", Hosts: []string{"shop.example"}, Path: "/orders/…", Methods: []string{"GET", "POST"}, Service: "orders",
+		{Name: "orders", Kind: mesh.RouteConfigured, Prefix: "/orders", StripPrefix: "/orders", ReplacePrefix: "/x", UpstreamHost: "keep", EncodedSlash: true,
+			Timeouts: mesh.RouteTimeouts{Connect: 2 * time.Second, PerTry: 10 * time.Second, Idle: time.Minute, Total: 1500 * time.Millisecond},
+			Retry:    mesh.RouteRetry{Attempts: 3, Budget: 0.2, AllMethods: true}, Warning: "odd",
+			Hosts: []string{"shop.example"}, Path: "/orders/…", Methods: []string{"GET", "POST"}, Service: "orders",
 			Origin: "mesh.yaml:21:5", State: mesh.RouteInForce},
-		{Name: "bad", Path: "/…", Origin: "mesh.yaml:30:5", State: mesh.RouteQuarantined, Reason: "has no to"},
+		{Name: "bad", Kind: mesh.RouteConfigured, Exact: "/bad", Path: "/…", Origin: "mesh.yaml:30:5", State: mesh.RouteQuarantined, Reason: "has no to"},
 	}
 }
 
@@ -76,6 +90,27 @@ func TestClientSeesAllRoutes(t *testing.T) {
 				t.Errorf("routes over the wire (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestClientSeesUpstreams(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
+	all := []mesh.UpstreamStatus{
+		{Service: "a b", Source: mesh.UpstreamFile, Origin: "f:1:2", Overridden: 2, Quarantined: "q", Why: "w", Ejections: 3, Retries: 4,
+			Endpoints: []mesh.EndpointStatus{{Address: "h:1", Instance: "i", Picked: true, Why: "warm", InFlight: 5, Failures: 6, LastFailure: "C",
+				LastFailureAt: at, EjectedAt: at, EjectedUntil: at.Add(time.Second), EjectedFor: "x", Share: 0.5}, {Address: "h:2"}}},
+		{Service: "web", Source: mesh.UpstreamRegistry},
+	}
+	c := gatewayapi.NewClient(serve(t, handler(fixed{upstreams: all}, httpapi.Listener{Loopback: true})), "")
+	defer c.Close()
+	for service, want := range map[string][]mesh.UpstreamStatus{"": all, "a b": all[:1], "none": nil} {
+		got, err := c.Upstreams(t.Context(), service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("upstreams of %q (-want +got):\n%s", service, diff)
+		}
 	}
 }
 
@@ -134,7 +169,9 @@ func TestREST(t *testing.T) {
 		t.Fatalf("%d %v: %s", w.Code, err, w.Body)
 	}
 	delete(got, "$schema")
-	want := map[string]any{"routes": []any{map[string]any{"name": "bad", "hosts": []any{}, "path": "/…", "methods": []any{}, "service": "",
+	want := map[string]any{"routes": []any{map[string]any{"name": "bad", "kind": "route", "exact": "/bad",
+		"timeouts": map[string]any{"connect": 0.0, "per_try": 0.0, "idle": 0.0, "total": 0.0},
+		"retry":    map[string]any{"attempts": 0.0, "budget": 0.0, "all_methods": false}, "hosts": []any{}, "path": "/…", "methods": []any{}, "service": "",
 		"origin": "mesh.yaml:30:5", "state": "quarantined", "reason": "has no to"}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("answer (-want +got):\n%s", diff)

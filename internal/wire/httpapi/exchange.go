@@ -14,7 +14,7 @@ import (
 // http.Handler in the same process. The handler sees a request without a body, as from the listener
 // that the gateway's port is; its answer is gathered whole, so it is for small ones.
 func NewExchangeHandler(h http.Handler, l Listener) exchange.Handler {
-	return exchangeHandler{h: ownSite(l, h), l: l}
+	return exchangeHandler{h: withRequestID(ownSite(l, h)), l: l}
 }
 
 // ownSite keeps foreign pages out, as Guard does. It looks at no token: what clients of the gateway
@@ -36,7 +36,9 @@ type exchangeHandler struct {
 
 // ServeExchange implements exchange.Handler.
 func (e exchangeHandler) ServeExchange(ctx context.Context, x *exchange.Exchange) {
-	r, err := newRequest(NewListenerContext(ctx, e.l), x)
+	// The exchange has an id, and the access log knows it by that.
+	ctx = context.WithValue(NewListenerContext(ctx, e.l), requestIDKey{}, string(x.Request.ID))
+	r, err := newRequest(ctx, x)
 	if err != nil {
 		exchange.Problem(x, http.StatusBadRequest, exchange.CodeBadPath, "the request target is not a path")
 		return
@@ -67,6 +69,7 @@ func newRequest(ctx context.Context, x *exchange.Exchange) (*http.Request, error
 	for _, f := range x.Request.Fields {
 		r.Header.Add(string(f.Name), string(f.Value))
 	}
+	r.Header.Set("traceparent", string(x.Request.Trace.AppendParent(nil))) // the one that the access log has
 	return r, nil
 }
 

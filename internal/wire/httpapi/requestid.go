@@ -35,7 +35,7 @@ type correlationKey struct{}
 func correlated(ctx context.Context) []any {
 	out := []any{logattr.KeyRequest, RequestID(ctx)}
 	if id, _ := ctx.Value(correlationKey{}).(string); id != "" {
-		out = append(out, "correlation_id", id)
+		out = append(out, logattr.KeyCorrelation, id)
 	}
 	return out
 }
@@ -44,17 +44,22 @@ func correlated(ctx context.Context) []any {
 // correlation id.
 func withRequestID(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := r.Header.Get(RequestIDField)
-		if !saneRequestID(id) {
-			id = newRequestID()
+		id := RequestID(r.Context()) // an exchange's own
+		if id == "" {
+			id = r.Header.Get(RequestIDField)
+			if !saneRequestID(id) {
+				id = newRequestID()
+			}
 		}
 		w.Header().Set(RequestIDField, id)
 		ctx := context.WithValue(r.Context(), requestIDKey{}, id)
+		facts := logattr.Facts{Request: id, Trace: traceID(r)}
 		if c := r.Header.Get(CorrelationField); saneRequestID(c) {
+			facts.Correlation = c
 			w.Header().Set(CorrelationField, c)
 			ctx = context.WithValue(ctx, correlationKey{}, c)
 		}
-		ctx = logattr.NewContext(ctx, logattr.Facts{Request: id, Trace: traceID(r)})
+		ctx = logattr.NewContext(ctx, facts)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

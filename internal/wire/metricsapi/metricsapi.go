@@ -23,13 +23,17 @@ const Path = "/metrics"
 // maxScrapes bounds the scrapes at one time: each gathers everything.
 const maxScrapes = 4
 
-// Mount adds the series at Path, for every caller that may read. A series that cannot be gathered is
-// logged and left out.
-func Mount(mux *http.ServeMux, series prometheus.Gatherer, log *slog.Logger) {
+// Mount adds the series at Path, for every caller that may read, or for everybody if anonymous callers are
+// admitted. A series that cannot be gathered is logged and left out.
+func Mount(mux *http.ServeMux, series prometheus.Gatherer, anonymous bool, log *slog.Logger) {
 	scrape := promhttp.HandlerFor(series, promhttp.HandlerOpts{
 		ErrorLog: scrapeLog{log}, ErrorHandling: promhttp.ContinueOnError,
 		MaxRequestsInFlight: maxScrapes, EnableOpenMetrics: true,
 	})
+	if anonymous {
+		mux.Handle("GET "+Path, scrape)
+		return
+	}
 	mux.Handle("GET "+Path, guarded(httpapi.MayRead, scrape))
 }
 

@@ -32,7 +32,7 @@ func (tokens) Verify(token string) (identity.Role, bool) {
 func ask(t *testing.T, loopback bool, path, token string, g prometheus.Gatherer, log *slog.Logger) *httptest.ResponseRecorder {
 	t.Helper()
 	mux := http.NewServeMux()
-	metricsapi.Mount(mux, g, log)
+	metricsapi.Mount(mux, g, false, log)
 	metricsapi.MountProfiles(mux)
 	h := httpapi.Handler(mux, httpapi.Listener{Name: httpapi.ListenerControl, Loopback: loopback}, tokens{}, log)
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1"+path, nil)

@@ -14,6 +14,9 @@ func toProto(st mesh.Status) *nodev1.GetStatusResponse {
 		DataDir: st.DataDir, StartedAt: toProtoTime(st.StartedAt), Addresses: st.Addresses, Ready: st.Ready,
 		Registry: &nodev1.Registry{Revision: st.Registry.Revision.String(), Services: int64(st.Registry.Services),
 			Instances: int64(st.Registry.Instances), Sessions: int64(st.Registry.Sessions), Stale: st.Registry.Stale}}
+	if c := st.Config; c != (mesh.ConfigStatus{}) {
+		p.Configuration = &nodev1.Configuration{Path: c.Path, State: c.State, LoadedAt: toProtoTime(c.LoadedAt)}
+	}
 	for _, r := range st.Roles {
 		p.Roles = append(p.Roles, &nodev1.Role{Name: r.Name, State: r.State, Since: toProtoTime(r.Since),
 			Restarts: int64(r.Restarts), Reason: r.Reason})
@@ -39,6 +42,8 @@ func fromProto(p *nodev1.GetStatusResponse) (mesh.Status, error) {
 		Registry: mesh.RegistryStatus{Revision: rev, Services: int(p.GetRegistry().GetServices()),
 			Instances: int(p.GetRegistry().GetInstances()), Sessions: int(p.GetRegistry().GetSessions()),
 			Stale: p.GetRegistry().GetStale()}}
+	c := p.GetConfiguration()
+	st.Config = mesh.ConfigStatus{Path: c.GetPath(), State: c.GetState(), LoadedAt: fromProtoTime(c.GetLoadedAt())}
 	for _, r := range p.GetRoles() {
 		st.Roles = append(st.Roles, mesh.RoleStatus{Name: r.GetName(), State: r.GetState(),
 			Since: fromProtoTime(r.GetSince()), Restarts: int(r.GetRestarts()), Reason: r.GetReason()})

@@ -58,6 +58,7 @@ type restStatus struct {
 	Roles     []restRole        `json:"roles" doc:"In the order of their start."`
 	Registry  restRegistry      `json:"registry"`
 	Table     *restTable        `json:"table,omitempty" doc:"Of the gateway, where there is one."`
+	Config    *restConfig       `json:"config,omitempty" doc:"The configuration file, where there is a place for one."`
 	Alarms    []restAlarm       `json:"alarms" doc:"Conditions to act on."`
 }
 
@@ -86,6 +87,12 @@ type restTable struct {
 	Stale     bool      `json:"stale" doc:"The table comes from disk: the registry has not been heard since the start."`
 }
 
+type restConfig struct {
+	Path     string    `json:"path"`
+	State    string    `json:"state" enum:"none,in force,last good" doc:"Last good: the file as it is now is not in force, an earlier one is."`
+	LoadedAt time.Time `json:"loadedAt,omitzero"`
+}
+
 type restAlarm struct {
 	Code   string `json:"code"`
 	Detail string `json:"detail"`
@@ -105,6 +112,9 @@ func toREST(st mesh.Status) restStatus {
 	}
 	for _, a := range st.Alarms {
 		out.Alarms = append(out.Alarms, restAlarm(a))
+	}
+	if c := st.Config; c != (mesh.ConfigStatus{}) {
+		out.Config = new(restConfig(c))
 	}
 	if t := st.Table; t != nil {
 		out.Table = &restTable{Revision: t.Revision.String(), Routes: t.Routes, Services: t.Services, Endpoints: t.Endpoints, BuiltAt: t.BuiltAt, Stale: t.Stale}

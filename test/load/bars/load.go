@@ -86,7 +86,12 @@ func startLoad(ctx context.Context, url string, perSecond int) *load {
 }
 
 func startLoadOf(ctx context.Context, method, url string, perSecond int) *load {
-	l := &load{client: newClient(), stop: make(chan struct{})}
+	return startLoadBy(ctx, newClient(), method, url, perSecond)
+}
+
+// startLoadBy sends through a client of the caller's, whose idle connections are closed at the end.
+func startLoadBy(ctx context.Context, client *http.Client, method, url string, perSecond int) *load {
+	l := &load{client: client, stop: make(chan struct{})}
 	l.done.Go(func() {
 		tick := time.NewTicker(time.Second / time.Duration(perSecond))
 		defer tick.Stop()

@@ -28,12 +28,19 @@ func bars() []bar {
 		{"demo", "toska up --demo: services and traffic to be seen", measureDemo},
 		{"register", "registration to routable", measureRegister},
 		{"sessions", "1,000 instances that renew", measureSessions},
+		{"probes", "1,000 instances that renew and are probed", measureProbes},
 		{"crash", "kill -9 of one of three programs under load", measureCrash},
 		{"restart", "kill -9 of the node under load", measureRestart},
 		{"websocket", "open WebSockets through unrelated registrations", measureWebSockets},
+		{"pick", "one of 1,000 endpoints", measurePick},
 		{"websocket-routes", "open WebSockets through unrelated changes of mesh.yaml", measureWebSocketRoutes},
 		{"reload", "1,000 reloads of mesh.yaml: heap and goroutines", measureReload},
 		{"table", "restart under load with a store that is slow to open", measureTable},
+		{"hello", "the smallest service of the SDK: size, start to routable, memory, build", measureHello},
+		{"toskatest", "a mesh inside of a test", measureToskatest},
+		{"sdk-rolling", "rolling restart of three services of the SDK under load", measureSDKRolling},
+		{"sdk-crash", "kill -9 of one of three services of the SDK under load", measureSDKCrash},
+		{"sdk-away", "kill -9 of the node, for 30 s, while services call each other", measureSDKAway},
 		{"failing", "one of three instances answers 503 to everything", measureFailing},
 		{"rolling", "rolling restart of three programs under load", measureRolling},
 		{"build", "go build with an empty build cache", measureBuild},
@@ -57,6 +64,7 @@ func run(ctx context.Context, names []string) error {
 		for _, b := range all {
 			fmt.Printf("%-16s %s\n", b.name, b.what)
 		}
+		fmt.Printf("%-16s %s\n", "-short", "waits less where a bar is mostly waiting")
 		return nil
 	}
 	dir, err := os.MkdirTemp("", "toska-bars-")
@@ -64,7 +72,8 @@ func run(ctx context.Context, names []string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	r := &report{dir: dir}
+	r := &report{dir: dir, short: slices.Contains(names, "-short")}
+	names = slices.DeleteFunc(names, func(n string) bool { return n == "-short" })
 	if r.bin, err = node.Build(ctx, dir); err != nil {
 		return err
 	}
@@ -93,6 +102,8 @@ type report struct {
 	dir     string
 	bin     string
 	service string
+	hello   string // built when it is first needed
+	short   bool   // wait less
 	passed  int
 	failed  int
 	nodes   int

@@ -52,6 +52,7 @@ func TestStore(t *testing.T, open func(testing.TB) registry.Store) {
 		{"of concurrent committers on one key exactly one wins each round", testRaces},
 		{"a load contains every commit that was acknowledged before it", testLinear},
 		{"values handed in and out are the store's own", testOwnership},
+		{"another registry on the store reads each word on an instance's health", testWords},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
@@ -496,6 +497,15 @@ func TestDurable(t *testing.T, openAt func(t testing.TB, dir string) (registry.S
 		if rev := commit(t, s, put("a", "3", a.Number)); !before.Before(rev) {
 			t.Errorf("a commit after the restart is at %s, not after %s", rev, before)
 		}
+	})
+	t.Run("each word on an instance's health is there after a restart", func(t *testing.T) {
+		dir := t.TempDir()
+		s, closeStore := openAt(t, dir)
+		want := speak(t, s)
+		closeStore()
+		s, closeStore = openAt(t, dir)
+		defer closeStore()
+		sameWords(t, s, want)
 	})
 	t.Run("two stores have different epochs", func(t *testing.T) {
 		one, closeOne := openAt(t, t.TempDir())
