@@ -25,7 +25,9 @@ type Discovery interface {
 	Register(ctx context.Context, r Registration) (Instance, error)
 	// Open registers an instance and holds its session. A resume other than zero names the incarnation
 	// that the caller still believes in: if it is current, the session goes on with it and nothing is
-	// written; otherwise a new incarnation is registered.
+	// written; otherwise a new incarnation is registered. ErrStale if another Owner has registered the ID
+	// since. A new incarnation of the same Owner goes on draining, and keeps the metadata that was set
+	// meanwhile.
 	Open(ctx context.Context, r Registration, resume uint64) (Session, error)
 	// Renew restarts the instance's lease and changes nothing else. ErrNotFound if the instance is gone,
 	// ErrStale if another incarnation took its place.
@@ -48,7 +50,8 @@ type Discovery interface {
 
 // Session is the live tie between an instance and the node that hears it.
 type Session interface {
-	// Instance returns the registration as it was accepted, with its incarnation.
+	// Instance returns the registration as it was accepted, with its incarnation, and draining if that
+	// was known when it was last opened, renewed or reported on.
 	Instance() Instance
 	// Renew restarts the lease.
 	Renew(ctx context.Context) error

@@ -29,7 +29,8 @@ type Instance struct {
 	Health Health
 	// HealthOutput is the last words of whoever gave the verdict.
 	HealthOutput string
-	// HealthAt is when the verdict was given; zero until there was one.
+	// HealthAt is since when the instance has this health, whoever has said so meanwhile; zero until there
+	// was a verdict.
 	HealthAt time.Time
 	// HealthBy is the source whose word the verdict is (SourceReport and so on), or empty for the health
 	// that the registration began with.
@@ -118,6 +119,9 @@ type Registration struct {
 	Lifetime Lifetime
 	// TTL is the lease of a Leased registration; zero means LeaseTTL.
 	TTL time.Duration
+	// Owner tells one run of a program from another that has the same ID: of two, the one that registered
+	// later keeps it. It is chosen at random by each run; an empty one is nobody's.
+	Owner string
 }
 
 // Ref names one incarnation of an instance. An Incarnation of zero means the current one, for

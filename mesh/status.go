@@ -18,7 +18,8 @@ type Status struct {
 	PID       int
 	DataDir   string
 	StartedAt time.Time
-	// Addresses maps "gateway", "control" and "discovery" to host:port, for those that listen.
+	// Addresses maps "gateway", "control", "discovery" and what further listeners are called to host:port,
+	// for those that listen.
 	Addresses map[string]string
 	// Ready is true when every role that runs here is ready.
 	Ready bool

@@ -171,6 +171,11 @@ func TestAWrongOptionIsNamedByItsVariableOrItsOption(t *testing.T) {
 		{"control by the family's", map[string]string{"MESH_DISCOVERY_ADDRESS": "10.0.0.1"}, nil, `MESH_DISCOVERY_ADDRESS: "10.0.0.1"`},
 		{"control by code", map[string]string{"TOSKA_CONTROL": "10.0.0.1"}, []toska.Option{toska.WithControl("x")}, `control: "x"`},
 		{"listen by the environment", map[string]string{"PORT": "http"}, nil, `PORT: "http"`},
+		{"weight by the environment", map[string]string{"TOSKA_WEIGHT": "0"}, nil, `TOSKA_WEIGHT: "0" is no number from 1 to 1000`},
+		{"weight by code, too small", nil, []toska.Option{toska.WithWeight(0)}, `weight: "0" is no number from 1 to 1000`},
+		{"weight by code, too big", nil, []toska.Option{toska.WithWeight(1001)}, `weight: "1001"`},
+		{"strategy by the environment", map[string]string{"TOSKA_STRATEGY": "fastest"}, nil, `TOSKA_STRATEGY: "fastest" is none of RoundRobin, LeastConnections`},
+		{"strategy by code", map[string]string{"TOSKA_STRATEGY": "fastest"}, []toska.Option{toska.WithStrategy("best")}, `strategy: "best"`},
 		{"listen by code", map[string]string{"PORT": "http"}, []toska.Option{toska.WithListen("y")}, `listen: "y"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -42,7 +42,9 @@ const (
 //   - Each attempt is a span of OpenTelemetry's API, recorded if the program has set up an SDK.
 //
 // The client watches each service that it calls, from the first call on, which waits up to 5 s for the
-// instances. While discovery is away it goes on with those that it last knew.
+// instances. While discovery is away it goes on with those that it last knew. A service that is not called for
+// ten minutes is let go, one without instances after ten seconds, and beyond 256 services the one that was not
+// called for longest.
 //
 // An error is a *mesh.Error with a code: TOSKA-SERVICE-NONE (mesh.ErrNotFound) if no instance is registered,
 // TOSKA-UP-… (mesh.ErrUnavailable) if none can be picked or none answered, with each that was tried and
@@ -140,15 +142,18 @@ func (a *call) run() (*http.Response, error) {
 	if err := checkURL(a.req); err != nil {
 		return nil, err
 	}
-	f, err := a.client.services.follow(a.req.URL.Host)
+	err := errDropped
+	for errors.Is(err, errDropped) {
+		var f *followed
+		if f, err = a.client.services.follow(a.req.URL.Host); err == nil {
+			a.up, err = f.wait(a.req.Context())
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	if a.up, err = f.wait(a.req.Context()); err != nil {
-		return nil, err
-	}
 	if a.up.Instances == 0 {
-		return nil, noService(f.name)
+		return nil, noService(a.req.URL.Host)
 	}
 	return a.try()
 }

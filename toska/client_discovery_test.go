@@ -3,7 +3,10 @@ package toska_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -147,4 +150,110 @@ func TestACloseEndsWhatTheClientBegan(t *testing.T) {
 		t.Errorf("a call after Close: %v", err)
 	}
 	_ = c.Close()
+}
+
+func TestNamesThatNobodyRegisteredAreNotFollowedForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newFakeDiscovery(instanceAt("a", "10.0.0.1:80"))
+		c := newClient(t, d)
+		endpoints(t, c)
+		synctest.Wait()
+		unknown := func(n int) {
+			for i := range n {
+				_, _, err := get(t.Context(), c, fmt.Sprintf("toska://unknown-%d/x", i))
+				if !errors.Is(err, mesh.ErrNotFound) {
+					t.Fatalf("call %d of an unknown name: %v", i, err)
+				}
+			}
+		}
+		unknown(400)
+		synctest.Wait()
+		if n := d.following(); n > 256 {
+			t.Errorf("%d services are followed, want 256 at the most", n)
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if n := d.following(); n != 1 {
+			t.Errorf("after 11 s %d services are followed, want the one that has instances", n)
+		}
+		began := d.began()
+		endpoints(t, c)
+		if d.began() != began {
+			t.Error("the service with instances was dropped for names without")
+		}
+	})
+}
+
+func TestOfTooManyServicesTheOneThatWasNotCalledForLongestIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all []*mesh.Instance
+		for i := range 300 {
+			in := instanceAt(fmt.Sprintf("a-%d", i), "10.0.0.1:80")
+			in.Service = fmt.Sprintf("s-%d", i)
+			all = append(all, in)
+		}
+		d := newFakeDiscovery(all...)
+		c := newClient(t, d)
+		pinned, err := c.Upstream("s-0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pinned.Close()
+		for i := range 300 {
+			u, err := c.Upstream(fmt.Sprintf("s-%d", i))
+			if err != nil {
+				t.Fatalf("service %d: %v", i, err)
+			}
+			if _, err := u.Call(t.Context()); err != nil {
+				t.Fatalf("service %d: %v", i, err)
+			}
+			u.Close()
+			time.Sleep(time.Millisecond)
+		}
+		synctest.Wait()
+		if n := d.following(); n != 256 {
+			t.Errorf("%d services are followed, want 256", n)
+		}
+		began := d.began()
+		for _, tt := range []struct {
+			service string
+			anew    int
+		}{{"s-0", 0}, {"s-299", 0}, {"s-1", 1}} {
+			u, err := c.Upstream(tt.service)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.Close()
+			synctest.Wait()
+			if got := d.began() - began; got != tt.anew {
+				t.Errorf("%d watches were begun anew up to %s, want %d", got, tt.service, tt.anew)
+			}
+		}
+	})
+}
+
+func TestNamesBeyondWhatIsFollowedAreRefusedWhileDiscoveryIsMute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newFakeDiscovery()
+		d.leave(errAway)
+		c := newClient(t, d)
+		var wg sync.WaitGroup
+		var refused atomic.Int64
+		for i := range 300 {
+			wg.Go(func() {
+				began := time.Now()
+				_, _, err := get(t.Context(), c, fmt.Sprintf("toska://s-%d/x", i))
+				if !errors.Is(err, mesh.ErrUnavailable) {
+					t.Errorf("call %d: %v", i, err)
+				}
+				if time.Since(began) == 0 {
+					refused.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := refused.Load(); n != 300-256 {
+			t.Errorf("%d calls were refused at once, want those beyond 256", n)
+		}
+	})
 }

@@ -27,7 +27,11 @@ type fakeDiscovery struct {
 	away    error         // what every watch ends with
 	news    chan struct{} // closed and replaced with each change
 	watches int
+	living  int // of the watches
 }
+
+func (d *fakeDiscovery) began() int     { d.mu.Lock(); defer d.mu.Unlock(); return d.watches }
+func (d *fakeDiscovery) following() int { d.mu.Lock(); defer d.mu.Unlock(); return d.living }
 
 func newFakeDiscovery(instances ...*mesh.Instance) *fakeDiscovery {
 	d := &fakeDiscovery{news: make(chan struct{})}
@@ -65,7 +69,13 @@ func (d *fakeDiscovery) Watch(ctx context.Context, since mesh.Revision) iter.Seq
 	return func(yield func(*mesh.Snapshot, error) bool) {
 		d.mu.Lock()
 		d.watches++
+		d.living++
 		d.mu.Unlock()
+		defer func() {
+			d.mu.Lock()
+			d.living--
+			d.mu.Unlock()
+		}()
 		for {
 			d.mu.Lock()
 			snap, news, away := d.current, d.news, d.away

@@ -73,13 +73,23 @@ func TestADeadlineThatIsTooShortSaysNothingOfTheInstance(t *testing.T) {
 			}
 			wg.Wait()
 			before := asked.Load()
-			for range 40 {
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-				_, _, _ = get(ctx, c, "toska://orders/x")
-				cancel()
+			ask := func(n int) {
+				for range n {
+					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+					_, _, _ = get(ctx, c, "toska://orders/x")
+					cancel()
+				}
 			}
+			ask(4)
 			if leftOut := asked.Load() == before; leftOut != tt.leftOut {
 				t.Errorf("left out: %v, want %v", leftOut, tt.leftOut)
+			}
+			// One that has answered nothing while the other did is hung, however short the time.
+			ask(30)
+			before = asked.Load()
+			ask(30)
+			if asked.Load() != before {
+				t.Error("an instance that answers nothing is asked on")
 			}
 		})
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
-// fairTime is what an endpoint must have had of a deadline before missing it counts against the endpoint:
-// how short the deadline was is the caller's affair.
+// fairTime is what an endpoint must have had of a deadline before missing it counts against the endpoint at
+// once: how short the deadline was is the caller's affair, until one was missed after the other.
 const fairTime = time.Second
 
 // call is what is tried for one request: one endpoint after the other.
@@ -90,6 +90,9 @@ func (a *call) outgoing(ctx context.Context, e *upstream.Endpoint, body io.ReadC
 	out := a.req.WithContext(ctx)
 	url := *a.req.URL
 	url.Scheme, url.Host, url.User = "http", e.Addr, nil
+	if isSecure(e) {
+		url.Scheme = "https"
+	}
 	out.URL, out.Body, out.GetBody = &url, body, a.req.GetBody
 	if out.Host == a.req.URL.Host {
 		out.Host = ""
@@ -119,8 +122,11 @@ func (a *call) failed(t *attempt, err error) (again bool, _ error) {
 		return false, a.body.fault()
 	case ended != nil:
 		outcome := upstream.Neutral
-		if errors.Is(ended, context.DeadlineExceeded) && time.Since(t.began) >= fairTime {
-			outcome = upstream.Failed
+		if errors.Is(ended, context.DeadlineExceeded) {
+			outcome = upstream.Missed
+			if time.Since(t.began) >= fairTime {
+				outcome = upstream.Failed
+			}
 		}
 		a.note(t.endpoint, policy.CodeTimeout, "it had not answered when the caller's time was over", ended)
 		t.end(outcome, typeCanceled)

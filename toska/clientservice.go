@@ -2,6 +2,7 @@ package toska
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"log/slog"
 	"maps"
@@ -19,8 +20,12 @@ const (
 	// emptyGrace is how long the last known instances are kept when discovery comes back without any: a node
 	// that lost its memory hears of them again within the longest pause of their sessions.
 	emptyGrace = 2 * longestPause
-	// idleService is how long a service that is not called is followed.
-	idleService = 10 * time.Minute
+	// idleService is how long a service that is not called is followed, and emptyService one of which no
+	// instance is known: whoever names services from outside could name any number.
+	idleService  = 10 * time.Minute
+	emptyService = 2 * firstSnapshot
+	// mostServices are followed at once.
+	mostServices = 256
 )
 
 // serviceWatcher is a mesh.Discovery that tells of one service alone: its snapshots hold no other.
@@ -67,23 +72,54 @@ func (s *services) follow(name string) (*followed, error) {
 		f.used.Store(time.Now().UnixNano())
 		return f, nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.followLocked(name, key)
+}
+
+// pin is follow for a handle that is open until unpin: the service is not dropped meanwhile.
+func (s *services) pin(name string) (*followed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, err := s.followLocked(name, mesh.ServiceKey(name))
+	if err == nil {
+		f.pins++
+	}
+	return f, err
+}
+
+func (s *services) unpin(f *followed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.pins--
+	f.used.Store(time.Now().UnixNano())
+}
+
+func (s *services) followLocked(name, key string) (*followed, error) {
 	if !validService(name) {
 		return nil, &mesh.Error{Kind: mesh.ErrInvalid, Code: mesh.CodeInvalid,
 			Detail: "call " + name + ": this is no name of a service; one has up to 128 letters, digits, hyphens, dots or underscores"}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed {
 		return nil, closedError(name)
 	}
 	known := *s.byKey.Load()
 	if f := known[key]; f != nil {
+		f.used.Store(time.Now().UnixNano())
 		return f, nil
 	}
+	if len(known) >= mostServices {
+		least := s.leastLocked()
+		if least == nil {
+			return nil, unavailable(fmt.Sprintf("call %s: this client follows %d services already, and waits to learn the instances of them", name, mostServices), nil)
+		}
+		s.dropLocked(least)
+		known = *s.byKey.Load()
+	}
 	ctx, cancel := context.WithCancel(s.base)
-	f := &followed{name: name, key: key, of: s, cancel: cancel, known: make(chan struct{}), changed: make(chan struct{})}
+	f := &followed{name: name, key: key, of: s, cancel: cancel, dropped: ctx.Done(), known: make(chan struct{}), changed: make(chan struct{})}
 	f.used.Store(time.Now().UnixNano())
-	f.idle = time.AfterFunc(idleService, func() { s.dropIdle(f) })
+	f.idle = time.AfterFunc(emptyService, func() { s.dropIdle(f) })
 	next := maps.Clone(known)
 	next[key] = f
 	s.byKey.Store(&next)
@@ -98,24 +134,45 @@ func (s *services) follow(name string) (*followed, error) {
 func (s *services) dropIdle(f *followed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	left := idleService - time.Since(time.Unix(0, f.used.Load()))
-	if left > 0 || f.pins > 0 {
-		if !s.closed {
-			f.idle.Reset(max(left, time.Minute))
-		}
+	if s.closed || (*s.byKey.Load())[f.key] != f {
 		return
 	}
+	most := emptyService
+	if f.hasInstances() {
+		most = idleService
+	}
+	left := most - time.Since(time.Unix(0, f.used.Load()))
+	if left > 0 || f.pins > 0 {
+		f.idle.Reset(max(left, time.Second))
+		return
+	}
+	s.dropLocked(f)
+}
+
+func (s *services) dropLocked(f *followed) {
 	next := maps.Clone(*s.byKey.Load())
 	delete(next, f.key)
 	s.byKey.Store(&next)
+	f.idle.Stop()
 	f.cancel()
 }
 
-// pin keeps a service from being dropped while handles of it are open.
-func (s *services) pin(f *followed, by int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f.pins += by
+// leastLocked returns the service that is missed least: one without instances, else the one that was not
+// called for longest. Those with open handles stay, and so do those whose first callers still wait to learn
+// their instances; nil if there is no other.
+func (s *services) leastLocked() *followed {
+	var least *followed
+	for _, f := range *s.byKey.Load() {
+		waited := f.upstream.Load() == nil && time.Since(time.Unix(0, f.used.Load())) <= firstSnapshot
+		if f.pins > 0 || waited {
+			continue
+		}
+		if least == nil || f.hasInstances() == least.hasInstances() && f.used.Load() < least.used.Load() ||
+			!f.hasInstances() && least.hasInstances() {
+			least = f
+		}
+	}
+	return least
 }
 
 func validService(name string) bool {
@@ -138,9 +195,11 @@ type followed struct {
 	key    string
 	of     *services
 	cancel context.CancelFunc
-	used   atomic.Int64 // when it was last called, in Unix nanoseconds
-	idle   *time.Timer
-	pins   int // handles that are open; guarded by of.mu
+	// dropped is closed when the service is not followed any more.
+	dropped <-chan struct{}
+	used    atomic.Int64 // when it was last called, in Unix nanoseconds
+	idle    *time.Timer
+	pins    int // handles that are open; guarded by of.mu
 
 	upstream atomic.Pointer[upstream.Upstream] // nil before the first snapshot
 	known    chan struct{}                     // closed with the first snapshot
@@ -149,6 +208,11 @@ type followed struct {
 	changed chan struct{} // closed and replaced with each new upstream
 	failure error         // why discovery is not heard; nil while it is
 	empty   *time.Timer   // runs while an empty registry is not yet believed
+}
+
+func (f *followed) hasInstances() bool {
+	up := f.upstream.Load()
+	return up != nil && up.Instances > 0
 }
 
 // run follows the service until ctx ends. What was last known stays while discovery is away.
@@ -257,7 +321,7 @@ func (f *followed) buildLocked(instances []*mesh.Instance) {
 	if len(instances) > 0 {
 		src.Service = instances[0].Service
 	}
-	next := upstream.Build(last, src, func(string) upstream.Connections { return pooled{} })
+	next := upstream.Build(last, src, func(t upstream.Target) upstream.Connections { return pooled{secure: t.Secure} })
 	if next == last {
 		return
 	}
@@ -270,13 +334,24 @@ func (f *followed) buildLocked(instances []*mesh.Instance) {
 }
 
 // pooled stands for the connections to an endpoint: the transport has those of all of them.
-type pooled struct{}
+type pooled struct {
+	// secure says that TLS is spoken, and never anything in its place.
+	secure bool
+}
+
+func isSecure(e *upstream.Endpoint) bool {
+	c, _ := e.Connections.(pooled)
+	return c.secure
+}
 
 // Sweep implements upstream.Connections.
 func (pooled) Sweep(time.Time) {}
 
 // Close implements upstream.Connections.
 func (pooled) Close() {}
+
+// errDropped says that a service was let go between being looked up and waited for. It is looked up again.
+var errDropped = unavailable("the service is not followed any more", nil)
 
 // wait returns the endpoints, at once but for the very first time.
 func (f *followed) wait(ctx context.Context) (*upstream.Upstream, error) {
@@ -292,7 +367,10 @@ func (f *followed) wait(ctx context.Context) (*upstream.Upstream, error) {
 		return nil, f.unheard(context.Cause(ctx))
 	case <-timer.C:
 		return nil, f.unheard(nil)
-	case <-f.of.base.Done():
+	case <-f.dropped:
+		if f.of.base.Err() == nil {
+			return nil, errDropped
+		}
 		return nil, closedError(f.name)
 	}
 }

@@ -22,6 +22,9 @@ type Endpoint struct {
 	Instance string
 	// Addr is host:port.
 	Addr string
+	// Secure says that the endpoint is to be spoken to over TLS alone, and has to prove that it is the host
+	// of Addr.
+	Secure bool
 }
 
 // Outcome is what an attempt says of its endpoint.
@@ -34,17 +37,21 @@ const (
 	Served
 	// Failed attempts found it away, mute, malformed, or saying that it cannot serve.
 	Failed
+	// Missed attempts had no answer when the caller's time was over, of which the endpoint had less than a
+	// second. They count as failed from the third in a row on, without an answer in between, if another
+	// endpoint has answered meanwhile.
+	Missed
 )
 
 // Upstream begins to follow a service, if the client does not already, and goes on until the handle is
-// closed. The error is that of a name that is none, or of a closed client.
+// closed. The error is that of a name that is none, of a closed client, or of one that follows 256 services
+// none of which can be let go.
 func (c *Client) Upstream(service string) (*Upstream, error) {
-	f, err := c.services.follow(service)
+	f, err := c.services.pin(service)
 	if err != nil {
 		return nil, err
 	}
-	c.services.pin(f, 1)
-	return &Upstream{client: c, f: f, close: sync.OnceFunc(func() { c.services.pin(f, -1) })}, nil
+	return &Upstream{client: c, f: f, close: sync.OnceFunc(func() { c.services.unpin(f) })}, nil
 }
 
 // Close lets go of the service; the client follows it on for a while.
@@ -61,7 +68,7 @@ func (u *Upstream) Endpoints() (list []Endpoint, changed <-chan struct{}, known 
 		return nil, changed, false
 	}
 	for _, e := range up.Live() {
-		list = append(list, Endpoint{e.ID, e.Addr})
+		list = append(list, Endpoint{e.ID, e.Addr, isSecure(e)})
 	}
 	return list, changed, true
 }
@@ -94,7 +101,7 @@ func (c *Call) Next() (*Attempt, error) {
 	if e == nil {
 		return nil, noEndpoint("call "+c.up.Service, c.up)
 	}
-	return &Attempt{Endpoint: Endpoint{e.ID, e.Addr}, up: c.up, e: e}, nil
+	return &Attempt{Endpoint: Endpoint{e.ID, e.Addr, isSecure(e)}, up: c.up, e: e}, nil
 }
 
 // Retry reports whether a request that was sent, and that may be acted upon twice, may be sent to the next
@@ -119,6 +126,8 @@ func (a *Attempt) End(o Outcome) {
 			a.up.Release(a.e, upstream.Served)
 		case Failed:
 			a.up.Release(a.e, upstream.Failed)
+		case Missed:
+			a.up.Release(a.e, upstream.Missed)
 		case Neutral:
 			a.up.Release(a.e, upstream.Neutral)
 		default:

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/toska-mesh/toska-mesh/internal/traffic/balance"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
@@ -66,7 +67,8 @@ func (e *environment) read() {
 	}
 	o.name, _ = e.first("TOSKA_SERVICE", "MESH_SERVICE_NAME")
 	o.id, o.version = e.get("TOSKA_ID"), e.get("TOSKA_VERSION")
-	o.strategy, o.advertise = e.get("TOSKA_STRATEGY"), e.get("TOSKA_ADVERTISE")
+	o.advertise = e.get("TOSKA_ADVERTISE")
+	o.strategy, o.strategyBy = e.first("TOSKA_STRATEGY")
 	if v, name := e.first("TOSKA_LISTEN", "PORT", "MESH_SERVICE_PORT"); v != "" {
 		o.listen, o.listenBy = v, name
 	}
@@ -111,11 +113,28 @@ func (e *environment) weight() {
 		return
 	}
 	n, err := strconv.Atoi(v)
-	if err != nil {
-		e.bad("TOSKA_WEIGHT", fmt.Sprintf("%q is no number", v))
+	if err != nil || n < leastWeight || n > mostWeight {
+		e.o.wrongService = append(e.o.wrongService, wrongWeight("TOSKA_WEIGHT", v))
 		return
 	}
 	e.o.weight = n
+}
+
+// leastWeight and mostWeight are the bounds of an instance's share.
+const leastWeight, mostWeight = 1, 1000
+
+func wrongWeight(field, v string) mesh.FieldError {
+	return mesh.FieldError{Field: field, Problem: fmt.Sprintf("%q is no number from %d to %d", v, leastWeight, mostWeight)}
+}
+
+// knownStrategy reports whether a word is one of the strategies, in any of their spellings. Random and IPHash
+// are the family's: whoever balances takes the default for them.
+func knownStrategy(s string) bool {
+	if _, ok := balance.ParseStrategy(s); ok {
+		return true
+	}
+	word := strings.ReplaceAll(s, "_", "")
+	return strings.EqualFold(word, "Random") || strings.EqualFold(word, "IPHash")
 }
 
 func (e *environment) duration(name string, d *time.Duration) {
@@ -167,6 +186,9 @@ func (o *options) settle() {
 	o.controls = controls
 	bad := func(field, problem string) {
 		o.wrongService = append(o.wrongService, mesh.FieldError{Field: field, Problem: problem})
+	}
+	if o.strategy != "" && !knownStrategy(o.strategy) {
+		bad(cmp.Or(o.strategyBy, "strategy"), fmt.Sprintf("%q is none of RoundRobin, LeastConnections, Random and IPHash", o.strategy))
 	}
 	if _, err := strconv.Atoi(o.listen); err == nil {
 		o.listen = "127.0.0.1:" + o.listen

@@ -129,7 +129,12 @@ const (
 
 func (f *front) live(w http.ResponseWriter, r *http.Request) { f.tell(w, r, self()) }
 
+// ready asks the service for its own word, unless serving alone is asked for (DefaultCheck).
 func (f *front) ready(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("only") == "serving" {
+		f.tell(w, r, f.serving())
+		return
+	}
 	f.tell(w, r, f.serving(), f.service())
 }
 

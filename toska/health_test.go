@@ -13,6 +13,7 @@ import (
 
 	"github.com/toska-mesh/toska-mesh/mesh"
 	"github.com/toska-mesh/toska-mesh/toska"
+	"github.com/toska-mesh/toska-mesh/toska/toskatest"
 )
 
 // silent is a listener that nobody reaches, for tests whose clock is not the world's.
@@ -177,4 +178,31 @@ func TestAStopDoesNotWaitForAHealthFunction(t *testing.T) {
 		}
 		close(release)
 	})
+}
+
+// What the service says itself comes by report alone: probes that find the same would hold its return back until
+// two of them had found that, too.
+func TestTheReturnOfAServiceThatWasFailingWaitsForNoProbe(t *testing.T) {
+	m := toskatest.New(t)
+	var sick atomic.Bool
+	sick.Store(true)
+	url, stop := joined(t, nil, m.Options(toska.WithHealthInterval(10*time.Millisecond), toska.WithHealth(func(context.Context) error {
+		if sick.Load() {
+			return errors.New("no database")
+		}
+		return nil
+	}))...)
+	defer func() { _ = stop() }()
+	d := tie(t, m)
+	awaitSnapshot(t, d, "it is failing", func(l []*mesh.Instance) bool {
+		return len(l) == 1 && l[0].Health == mesh.Failing && l[0].Check.HTTP == toska.DefaultCheck
+	})
+	if status, _ := ask(t, "GET", url+"/health/ready"); status != 503 {
+		t.Errorf("/health/ready is %d, want 503", status)
+	}
+	if status, body := ask(t, "GET", url+toska.DefaultCheck); status != 200 || strings.Contains(body, "no database") {
+		t.Errorf("what the mesh probes is %d %s, want 200", status, body)
+	}
+	sick.Store(false)
+	awaitSnapshot(t, d, "it is passing", func(l []*mesh.Instance) bool { return len(l) == 1 && l[0].Health == mesh.Passing })
 }

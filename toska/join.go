@@ -38,7 +38,8 @@ const (
 // HTTP/1.1 and HTTP/2 in the clear are served. Beside h, Join answers GET of /health, /health/live,
 // /health/ready and /metrics. Where h is an *http.ServeMux with a pattern that names such a path (also one like
 // /health/), the mux answers it; another handler keeps them with WithoutHealthEndpoints. /health/ready is 503
-// while the service is failing (WithHealth) and from the end of ctx on.
+// while the service is failing (WithHealth) and from the end of ctx on. The mesh probes DefaultCheck, which is 503
+// from the end of ctx on and not before: what WithHealth says is reported.
 //
 // h runs within Continue. If it panics, that request gets a 500, or its connection ends if it had begun to
 // answer; the panic is logged with its stack, and the program lives.
@@ -49,7 +50,8 @@ const (
 // for: a handler that wants to know watches its ctx.
 //
 // Join ends with an error when it cannot listen; when the mesh refuses the very first registration
-// (mesh.ErrInvalid, mesh.ErrUnauthenticated, mesh.ErrForbidden …); when several nodes of this user run and none
+// (mesh.ErrInvalid, mesh.ErrUnauthenticated, mesh.ErrForbidden …), or what answers at the address is no control
+// port, as a discovery port that MESH_DISCOVERY_ADDRESS names on another machine (mesh.ErrInvalid); when several nodes of this user run and none
 // was named; and when another program has registered the same id (mesh.ErrStale): that one is the instance
 // now. What is under way is finished in each of these cases. An instance that an operator deregisters goes on
 // serving without the mesh, and says so in its log.

@@ -243,6 +243,9 @@ func TestU13AnInstanceLeavesInOrder(t *testing.T) {
 	if status, _ := ask(t, "GET", url+"/health/ready"); status != 503 {
 		t.Errorf("while it drains /health/ready is %d, want 503", status)
 	}
+	if status, _ := ask(t, "GET", url+toska.DefaultCheck); status != 503 {
+		t.Errorf("while it drains what the mesh probes is %d, want 503", status)
+	}
 	if status, _ := ask(t, "GET", url+"/health/live"); status != 200 {
 		t.Errorf("while it drains /health/live is %d, want 200", status)
 	}
@@ -356,12 +359,15 @@ func TestJoinRefusesWhatCannotBe(t *testing.T) {
 		name    string
 		service string
 		env     map[string]string
+		byEnv   bool // without the options that tie to the mesh
 		opts    []toska.Option
 		kind    error
 		says    []string
 	}{
 		{name: "no name", kind: mesh.ErrInvalid, says: []string{"TOSKA_SERVICE"}},
 		{name: "a name that the mesh refuses", service: "a b", kind: mesh.ErrInvalid, says: []string{"DNS label"}},
+		{name: "a discovery port that is not this user's, by the family's variable", service: "a", env: map[string]string{"MESH_DISCOVERY_ADDRESS": m.Discovery()},
+			byEnv: true, kind: mesh.ErrInvalid, says: []string{"no such procedure", m.Discovery(), "TOSKA_CONTROL"}},
 		{name: "a token that is none", service: "a", opts: []toska.Option{toska.WithToken("wrong")}, kind: mesh.ErrUnauthenticated},
 		{name: "an address that is none", service: "a", opts: []toska.Option{toska.WithControl("nowhere")}, kind: mesh.ErrInvalid, says: []string{"nowhere", "HOST:PORT"}},
 		{name: "a duration that is none", service: "a", env: map[string]string{"TOSKA_GRACE": "soon"}, kind: mesh.ErrInvalid, says: []string{"TOSKA_GRACE", "soon"}},
@@ -374,7 +380,13 @@ func TestJoinRefusesWhatCannotBe(t *testing.T) {
 			for k, v := range tt.env {
 				t.Setenv(k, v)
 			}
-			err := toska.Join(t.Context(), tt.service, nil, m.Options(tt.opts...)...)
+			opts := m.Options(tt.opts...)
+			if tt.byEnv {
+				opts = append(tt.opts, toska.WithLogger(nil))
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			err := toska.Join(ctx, tt.service, nil, opts...)
 			if err == nil || tt.kind != nil && !errors.Is(err, tt.kind) {
 				t.Fatalf("Join = %v, want %v", err, tt.kind)
 			}

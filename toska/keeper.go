@@ -39,6 +39,7 @@ type Keeper struct {
 
 	registered chan struct{} // closed by hold, once
 	stopping   chan struct{} // closed by Deregister, once
+	news       chan struct{} // has room for one: there is something that hold tells the mesh
 	stop       func()
 
 	mu       sync.Mutex // guards what follows; never held over a call
@@ -46,7 +47,8 @@ type Keeper struct {
 	instance mesh.Instance // zero until first registered
 	times    uint64        // how often it was registered
 	draining bool
-	report   *mesh.Report
+	drained  uint64        // the incarnation that the mesh knows to be draining
+	said     *saying       // the newest on the instance's health; nil before the first
 	running  chan struct{} // closed when Run has returned; nil until it is called
 }
 
@@ -56,10 +58,13 @@ func NewKeeper(d Discovery, r mesh.Registration, log *slog.Logger) *Keeper {
 	if r.ID == "" {
 		r.ID = mesh.ServiceKey(r.Service) + "-" + strings.ToLower(rand.Text()[:10])
 	}
+	if r.Owner == "" {
+		r.Owner = strings.ToLower(rand.Text())
+	}
 	r.Lifetime = mesh.Held
 	k := &Keeper{
 		discovery: d, registration: r, log: log.With("service", r.Service, "instance", r.ID),
-		registered: make(chan struct{}), stopping: make(chan struct{}),
+		registered: make(chan struct{}), stopping: make(chan struct{}), news: make(chan struct{}, 1),
 	}
 	k.stop = sync.OnceFunc(func() { close(k.stopping) })
 	return k
@@ -91,7 +96,7 @@ func (k *Keeper) begin(first mesh.Report) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.registration.InitiallyFailing = first.Health == mesh.Failing
-	k.report = &first
+	k.said = newSaying(first)
 }
 
 // Run keeps the instance registered until ctx ends or Deregister is called, and then returns nil. When
@@ -137,6 +142,8 @@ func (k *Keeper) keep(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil && err != nil:
 			return nil
+		case errors.Is(err, mesh.ErrStale):
+			return k.outdone(err)
 		case err != nil && k.refused(err):
 			return fmt.Errorf("register %s: %w", k.registration.ID, err)
 		case err != nil:
@@ -148,7 +155,7 @@ func (k *Keeper) keep(ctx context.Context) error {
 			pause.held(time.Since(opened))
 			switch {
 			case errors.Is(err, mesh.ErrStale):
-				return fmt.Errorf("keep %s registered: another program has taken the id: %w", k.registration.ID, err)
+				return k.outdone(err)
 			case errors.Is(err, mesh.ErrNotFound):
 				return fmt.Errorf("%s was deregistered by somebody else, and is left so: %w", k.registration.ID, err)
 			case ctx.Err() == nil:
@@ -159,6 +166,11 @@ func (k *Keeper) keep(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// outdone ends a run whose id another one has.
+func (k *Keeper) outdone(err error) error {
+	return fmt.Errorf("keep %s registered: another program has taken the id: %w", k.registration.ID, err)
 }
 
 // held is an open session and the context that it lives in.
@@ -210,23 +222,51 @@ func (k *Keeper) refused(err error) bool {
 	return false
 }
 
-// hold keeps the open session until it ends, and tells why it ended.
+// hold keeps the open session until it ends, and tells why it ended. It alone tells the mesh what the instance
+// has to say, so that nothing older comes after what is newer.
 func (k *Keeper) hold(ctx context.Context, s held) error {
-	if err := k.adopt(ctx, s); err != nil {
-		return k.part(s, err)
-	}
+	k.adopt(s)
 	tick := time.NewTicker(mesh.RenewInterval)
 	defer tick.Stop()
+	again := time.NewTimer(longestPause)
+	defer again.Stop()
+	var pause backoff
+	for {
+		switch err := k.tell(ctx, s); {
+		case err == nil:
+			pause = backoff{}
+			again.Stop()
+		case errors.Is(err, mesh.ErrNotFound), errors.Is(err, mesh.ErrStale):
+			return k.part(s, err)
+		default:
+			if pause.attempts == 0 && ctx.Err() == nil {
+				k.log.Warn("the mesh could not be told; it is tried again until it has heard", "error", err)
+			}
+			pause.attempts = max(pause.attempts, 1) // no attempt follows at once
+			again.Reset(pause.next())
+		}
+		if more, err := k.await(ctx, s, tick.C, again.C); !more {
+			return err
+		}
+	}
+}
+
+// await renews until there is something to tell, or the session is over.
+func (k *Keeper) await(ctx context.Context, s held, tick, again <-chan time.Time) (more bool, err error) {
 	for {
 		select {
 		case <-ctx.Done():
 			k.release(s, false)
-			return nil
+			return false, nil
 		case <-s.Done():
-			return k.part(s, s.Err())
-		case <-tick.C:
+			return false, k.part(s, s.Err())
+		case <-k.news:
+			return true, nil
+		case <-again:
+			return true, nil
+		case <-tick:
 			if err := k.renew(ctx, s); err != nil {
-				return k.part(s, err)
+				return false, k.part(s, err)
 			}
 		}
 	}
@@ -244,8 +284,9 @@ func (k *Keeper) part(s held, err error) error {
 	return err
 }
 
-// adopt makes s the current session, and tells the mesh again what a new incarnation does not know.
-func (k *Keeper) adopt(ctx context.Context, s held) error {
+// adopt makes s the current session: the mesh is told again what the instance has to say. What the mesh says of
+// the instance, that it drains, is kept for its next incarnation.
+func (k *Keeper) adopt(s held) {
 	inst := s.Instance()
 	k.mu.Lock()
 	first := k.instance.ID == ""
@@ -254,7 +295,14 @@ func (k *Keeper) adopt(ctx context.Context, s held) error {
 	if renewed {
 		k.times++
 	}
-	draining, report := k.draining, k.report
+	if inst.Draining {
+		k.draining, k.drained = true, inst.Incarnation
+	} else {
+		k.drained = 0
+	}
+	if k.said != nil {
+		k.said.told = false
+	}
 	k.mu.Unlock()
 	if first {
 		close(k.registered)
@@ -262,29 +310,26 @@ func (k *Keeper) adopt(ctx context.Context, s held) error {
 	if renewed {
 		k.log.Info("instance registered", "incarnation", inst.Incarnation, "endpoint", inst.HostPort())
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	if draining && !inst.Draining {
-		if err := k.discovery.Drain(ctx, mesh.Ref{ID: inst.ID, Incarnation: inst.Incarnation}); err != nil {
-			return fmt.Errorf("drain %s: %w", inst.ID, err)
-		}
-	}
-	if report != nil {
-		return s.Report(ctx, *report)
-	}
-	return nil
 }
 
 func (k *Keeper) renew(ctx context.Context, s mesh.Session) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return s.Renew(ctx)
+	err := s.Renew(ctx)
+	if inst := s.Instance(); err == nil && inst.Draining {
+		k.mu.Lock()
+		k.draining, k.drained = true, inst.Incarnation
+		k.mu.Unlock()
+	}
+	return err
 }
 
 func (k *Keeper) release(s held, lost bool) {
 	k.mu.Lock()
 	k.session = nil
+	w := k.said
 	k.mu.Unlock()
+	w.settle(unreached("report the health of", k.registration.ID))
 	s.Close(lost)
 	s.cancel()
 }
@@ -299,33 +344,6 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// Report tells the mesh the instance's own verdict, now and after each new registration. An error of
-// the kind mesh.ErrUnavailable means that it is told as soon as the mesh answers again.
-func (k *Keeper) Report(ctx context.Context, rep mesh.Report) error {
-	k.mu.Lock()
-	k.report = &rep
-	s := k.session
-	k.mu.Unlock()
-	if s == nil {
-		return unreached("report the health of", k.registration.ID)
-	}
-	return s.Report(ctx, rep)
-}
-
-// Drain takes the instance out of rotation and leaves it registered, now and after each new
-// registration. An error of the kind mesh.ErrUnavailable means that it is told as soon as the mesh
-// answers again.
-func (k *Keeper) Drain(ctx context.Context) error {
-	k.mu.Lock()
-	k.draining = true
-	s, inst := k.session, k.instance
-	k.mu.Unlock()
-	if s == nil {
-		return unreached("drain", k.registration.ID)
-	}
-	return k.discovery.Drain(ctx, mesh.Ref{ID: inst.ID, Incarnation: inst.Incarnation})
 }
 
 // Deregister ends Run and removes the instance. It is no error if the mesh does not know it, and if

@@ -330,6 +330,11 @@ func TestDeregisterIgnoresThatTheInstanceIsGone(t *testing.T) {
 // start runs a Keeper until the test ends.
 func start(t *testing.T, d *discovery, r mesh.Registration) (*toska.Keeper, <-chan error) {
 	t.Helper()
+	return startOn(t, d, r)
+}
+
+func startOn(t *testing.T, d toska.Discovery, r mesh.Registration) (*toska.Keeper, <-chan error) {
+	t.Helper()
 	k := toska.NewKeeper(d, r, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
@@ -412,7 +417,7 @@ type session struct {
 	closedAs string
 }
 
-func (s *session) Instance() mesh.Instance     { return s.instance }
+func (s *session) Instance() mesh.Instance     { s.mu.Lock(); defer s.mu.Unlock(); return s.instance }
 func (s *session) Done() <-chan struct{}       { return s.done }
 func (s *session) Err() error                  { s.mu.Lock(); defer s.mu.Unlock(); return s.err }
 func (s *session) Renew(context.Context) error { return s.note("renew") }

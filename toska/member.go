@@ -29,6 +29,7 @@ type member struct {
 	keeper       *Keeper // there before anything is served
 	health       *ownHealth
 	stopping     atomic.Bool
+	parted       bool // the keeper has ended: the mesh has the instance no more; of run's goroutine
 }
 
 // member puts together what Join and JoinListener share. Nothing is opened yet.
@@ -139,6 +140,7 @@ func (m *member) attend(ctx context.Context, served, kept <-chan error) (reason 
 			}
 			return err, true
 		case err := <-kept:
+			m.parted = true
 			if !errors.Is(err, mesh.ErrNotFound) {
 				return err, false
 			}
@@ -149,12 +151,12 @@ func (m *member) attend(ctx context.Context, served, kept <-chan error) (reason 
 	}
 }
 
-// leave tells the mesh, and goes on serving until it has heard.
+// leave tells the mesh, and goes on serving until it has heard. That its session is broken just now does not
+// keep the mesh from sending requests.
 func (m *member) leave(ctx context.Context, ended bool) {
 	m.stopping.Store(true)
 	ctx = context.WithoutCancel(ctx)
-	tied, _ := m.keeper.Standing()
-	if tied && !ended {
+	if _, known := m.keeper.Instance(); known && !ended && !m.parted {
 		bounded, cancel := context.WithTimeout(ctx, partTimeout)
 		if err := m.keeper.Drain(bounded); err != nil {
 			m.log.Warn("instance could not be drained", "error", err)

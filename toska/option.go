@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/mesh"
@@ -28,8 +29,10 @@ const (
 	DefaultHealthInterval = 10 * time.Second
 	// DefaultHealthTimeout is how long it may take to answer.
 	DefaultHealthTimeout = 5 * time.Second
-	// DefaultCheck is the path that the mesh probes of a service that serves HTTP.
-	DefaultCheck = "/health/ready"
+	// DefaultCheck is the path that the mesh probes of a service that serves HTTP: it says that the process
+	// answers and is not stopping, and nothing else. The service's own word (WithHealth) comes by report
+	// alone, so that its return counts at once, without waiting for probes to find the same.
+	DefaultCheck = "/health/ready?only=serving"
 )
 
 // options are what the options and the environment say.
@@ -43,18 +46,19 @@ type options struct {
 	locate     Locator
 	connect    Connector
 
-	id        string
-	version   string
-	strategy  string
-	weight    int
-	metadata  map[string]string
-	check     *mesh.Check
-	checkSet  bool
-	listen    string
-	listenBy  string // the variable that it comes from, if any
-	advertise string
-	listener  net.Listener
-	name      string // of the service, where the caller gives none
+	id         string
+	version    string
+	strategy   string
+	strategyBy string // the variable that it comes from, if any
+	weight     int    // 0 only where nobody gave one
+	metadata   map[string]string
+	check      *mesh.Check
+	checkSet   bool
+	listen     string
+	listenBy   string // the variable that it comes from, if any
+	advertise  string
+	listener   net.Listener
+	name       string // of the service, where the caller gives none
 
 	drainDelay     time.Duration
 	grace          time.Duration
@@ -133,17 +137,21 @@ func WithVersion(version string) Option {
 // WithWeight is the instance's share of the requests compared with the service's other instances, 1 to 1000;
 // the default is 1 (environment: TOSKA_WEIGHT). It is told in the metadata as weight.
 func WithWeight(weight int) Option {
-	return func(o *options) { o.weight = weight }
+	return func(o *options) {
+		if o.weight = weight; weight < leastWeight || weight > mostWeight {
+			o.wrongService = append(o.wrongService, wrongWeight("weight", strconv.Itoa(weight)))
+		}
+	}
 }
 
 // WithStrategy is how requests are shared among the service's instances: RoundRobin, LeastConnections, Random
 // or IPHash (environment: TOSKA_STRATEGY). The default is the one of two with fewer requests in flight. It is
 // told in the metadata as lb_strategy.
 func WithStrategy(strategy string) Option {
-	return func(o *options) { o.strategy = strategy }
+	return func(o *options) { o.strategy, o.strategyBy = strategy, "" }
 }
 
-// WithCheck is how the mesh probes the instance. The default is GET /health/ready for Join, or a TCP
+// WithCheck is how the mesh probes the instance. The default is GET DefaultCheck for Join, or a TCP
 // connection where the SDK does not answer that path, and a TCP connection for JoinListener; nil is no probe.
 func WithCheck(check *mesh.Check) Option {
 	return func(o *options) { o.check, o.checkSet = check, true }

@@ -34,8 +34,8 @@ type App struct {
 	cfg       Config
 	dir       home
 	listeners listeners
+	trust     trust
 	verifier  *token.Verifier
-	accessLog io.Writer
 	closers   []io.Closer
 	started   time.Time
 
@@ -44,15 +44,18 @@ type App struct {
 	series     *series.Set
 	spans      *otel.Exporter
 	sampler    span.Sampler
-	access     *accesslog.Log
+	access     *accesslog.Log // made by New
+	accessTo   string         // where it goes; of whoever follows reloads alone
 	discovery  *discovery.Discovery
 	gateway    *gateway.Gateway
 	health     *health.Health
 	supervisor *lifecycle.Supervisor
 	stopping   atomic.Bool
-	config     atomic.Pointer[configNow] // never nil
-	running    atomic.Bool               // the parts above are there
-	found      atomic.Bool               // word of the node was left
+	// accessAlarm is why the access log does not go where it should; nil if it does
+	accessAlarm atomic.Pointer[string]
+	config      atomic.Pointer[configNow] // never nil
+	running     atomic.Bool               // the parts above are there
+	found       atomic.Bool               // word of the node was left
 
 	words     sync.Mutex     // guards what follows, and is held over writing the files
 	withdraw  []func() error // take back what was left
@@ -92,6 +95,9 @@ func (a *App) open() (err error) {
 	}
 	a.cfg.Log = slog.New(logattr.New(a.cfg.Log.Handler(), a.dir.NodeID()))
 	a.verifier = token.NewVerifier(a.dir.AdminToken(), a.dir.ServiceToken())
+	if err := a.openTrust(); err != nil {
+		return err
+	}
 	ctx := context.Background()
 	if err := a.listeners.bind(ctx, listenControl, a.cfg.ListenControl); err != nil {
 		return err
@@ -102,36 +108,21 @@ func (a *App) open() (err error) {
 		}
 	}
 	if a.cfg.runs(RoleGateway) {
-		if err := a.listeners.bind(ctx, listenGateway, a.cfg.ListenGateway); err != nil {
+		if err := a.bindGateway(ctx); err != nil {
 			return err
 		}
 	}
 	return a.openAccessLog()
 }
 
-// The listeners by name: the key of the ready file's addresses, and the end of the flag that moves it.
+// The listeners by name: the key of the ready file's addresses, and the end of the flag that moves it. A
+// configuration file may have more of the gateway's.
 const (
-	listenGateway   = "gateway"
-	listenControl   = "control"
-	listenDiscovery = "discovery"
+	listenGateway    = "gateway"
+	listenGatewayTLS = "gateway-tls"
+	listenControl    = "control"
+	listenDiscovery  = "discovery"
 )
-
-func (a *App) openAccessLog() error {
-	switch a.cfg.AccessLog {
-	case "off", "":
-		return nil
-	case "-":
-		a.accessLog = a.cfg.Stdout
-		return nil
-	}
-	f, err := os.OpenFile(a.cfg.AccessLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
-	if err != nil {
-		return fmt.Errorf("open the access log: %w; --access-log PATH chooses another, off writes none", err)
-	}
-	a.accessLog = f
-	a.closers = append(a.closers, f)
-	return nil
-}
 
 // Close lets go of the data directory and the listeners. Run does so by itself.
 func (a *App) Close() error {
@@ -192,6 +183,7 @@ func (a *App) pointer() Ready {
 	return Ready{
 		PID: os.Getpid(), Version: a.cfg.Version, NodeID: a.dir.NodeID(), StartedAt: a.started.UTC(), DataDir: dir,
 		AdminToken: a.dir.AdminToken(), ServiceToken: a.dir.ServiceToken(), Addresses: a.listeners.addresses(),
+		TLS: a.trust.files(),
 	}
 }
 

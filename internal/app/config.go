@@ -40,8 +40,13 @@ type Config struct {
 	ListenGateway   string
 	ListenControl   string
 	ListenDiscovery string
-	// AccessLog is "-" for Stdout, "off", or the path of a file that is appended to.
+	// ListenGatewayTLS is where the gateway listens with TLS, if File has certificates for it.
+	ListenGatewayTLS string
+	// AccessLog is "-" for Stdout, "off", or the path of a file that is appended to. The file is opened anew
+	// when Reload has something.
 	AccessLog string
+	// accessLogGiven says that AccessLog is not the configuration file's to change.
+	accessLogGiven bool
 	// ReadyFile is written when the node is ready; empty for none.
 	ReadyFile string
 	// ConfigFile is the path of mesh.yaml; empty for none. It is read anew when it changes, and when
@@ -84,7 +89,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		DataDir: "toska-data", Roles: []string{RoleAll},
-		ListenGateway: "127.0.0.1:5000", ListenControl: "127.0.0.1:5010", ListenDiscovery: "127.0.0.1:8080",
+		ListenGateway: "127.0.0.1:5000", ListenGatewayTLS: "127.0.0.1:5443", ListenControl: "127.0.0.1:5010", ListenDiscovery: "127.0.0.1:8080",
 		AccessLog: "-", RoutePrefix: route.DefaultPrefix, Version: "dev",
 		Getenv: func(string) string { return "" },
 		Log:    slog.New(slog.DiscardHandler), Stdout: io.Discard,
@@ -114,6 +119,9 @@ func (c *Config) Validate() error {
 	if _, err := route.NormalPrefix(c.RoutePrefix); err != nil {
 		bad("route-prefix", err.Error())
 	}
+	if c.ListenGatewayTLS != DefaultConfig().ListenGatewayTLS && !c.gatewayTLS() {
+		bad("listen-gateway-tls", "there is no listener gateway-tls; give it certificates in mesh.yaml, as listeners.gateway-tls.certificates")
+	}
 	if c.DataDir == "" && c.Memory == nil {
 		bad("data", "is empty; name a directory")
 	}
@@ -121,6 +129,23 @@ func (c *Config) Validate() error {
 		return nil
 	}
 	return &mesh.Error{Kind: mesh.ErrInvalid, Code: mesh.CodeInvalid, Detail: "the configuration is wrong", Fields: fields}
+}
+
+// WithoutIdleTLS takes back an address for TLS that only the environment asks for where there are no
+// certificates, and says so.
+func (c *Config) WithoutIdleTLS() {
+	def := DefaultConfig().ListenGatewayTLS
+	if c.gatewayTLS() || c.ListenGatewayTLS == def {
+		return
+	}
+	c.ListenGatewayTLS = def
+	c.Log.Warn("setting of the environment is not honoured", "setting", "GATEWAY_HTTPS_PORT",
+		"why", "mesh.yaml has no listeners.gateway-tls with certificates")
+}
+
+// gatewayTLS reports whether the gateway's listener with TLS is configured.
+func (c *Config) gatewayTLS() bool {
+	return c.File != nil && c.File.Listeners[routefile.GatewayTLSListener].TLS != nil
 }
 
 func (c *Config) runs(role string) bool {

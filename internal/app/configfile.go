@@ -97,6 +97,9 @@ func look(path string) *reading {
 func parse(path string, text []byte, at time.Time) *reading {
 	r := &reading{text: text, at: at}
 	r.file, r.problems = routefile.Parse(path, text)
+	if r.file != nil {
+		placeFiles(r.file, filepath.Dir(path))
+	}
 	if err := r.problems.Err(); err != nil {
 		r.err = &mesh.Error{Kind: mesh.ErrInvalid, Code: CodeConfig, Detail: err.Error()}
 	}
@@ -170,8 +173,11 @@ func (c *Config) UseFile(path string, given func(flag string) bool) error {
 		}
 	}
 	take("listen-gateway", f.Listeners[routefile.GatewayListener].Address.HostPort, def.ListenGateway, &c.ListenGateway)
+	take("listen-gateway-tls", f.Listeners[routefile.GatewayTLSListener].Address.HostPort, def.ListenGatewayTLS, &c.ListenGatewayTLS)
 	take("listen-control", f.Control.HostPort, def.ListenControl, &c.ListenControl)
 	take("listen-discovery", f.Discovery.Address.HostPort, def.ListenDiscovery, &c.ListenDiscovery)
+	take("access-log", f.AccessLog.File, def.AccessLog, &c.AccessLog)
+	c.accessLogGiven = given("access-log")
 	if f.OTLP.Endpoint != "" {
 		ratio := f.OTLP.Ratio
 		c.Spans = otel.Config{Endpoint: f.OTLP.Endpoint, Protocol: f.OTLP.Protocol, Insecure: f.OTLP.Insecure, Ratio: &ratio}
@@ -221,6 +227,7 @@ func (a *App) setOf(f *routefile.File) *route.Set {
 		set.TrustedProxies = f.TrustedProxies
 	}
 	set.Defaults.Attempts = cmp.Or(a.cfg.Attempts, set.Defaults.Attempts)
+	a.trustServices(set.Services)
 	return &set
 }
 

@@ -72,6 +72,7 @@ func (a *App) followConfig(ctx context.Context, ready func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-a.cfg.Reload:
+			a.reopenLog(log)
 			seen = stamp(path)
 			a.reload(log, true)
 			last = seen
@@ -141,6 +142,7 @@ func (a *App) apply(log *slog.Logger, was, is *reading) {
 	if a.health != nil {
 		a.health.Configure(f.Checks)
 	}
+	a.configureLog(log, f)
 	a.keep(log, is)
 	log.Info("configuration in force", "file", path, "loaded", is.at, "routes", len(f.Set.Routes),
 		"services", len(f.Set.Services), "quarantined", len(f.Set.Quarantined))

@@ -24,6 +24,8 @@ type EnvSettings struct {
 	// ListenGateway and ListenDiscovery are a port on all addresses, as ":5000".
 	ListenGateway   string
 	ListenDiscovery string
+	// ListenGatewayTLS is a port too. It says nothing where no certificates are configured.
+	ListenGatewayTLS string
 	// RoutePrefix is where services are found, with a slash at both ends.
 	RoutePrefix string
 	// Attempts at endpoints for one request, the first among them: one more than the family's count of
@@ -280,7 +282,7 @@ const (
 	noBus      = "there is no message bus in this version"
 	noMonitor  = "the health monitor has no port of its own; it answers on control and on the gateway's port"
 	noLoop     = "`HealthMonitor__ProbeIntervalSeconds` says how often an instance is probed"
-	noTLS      = "there is no TLS in this version"
+	noTLS      = "certificates and keys are named in mesh.yaml, in PEM form and without a password: `services.NAME.tls.client_certificate`"
 	noGrains   = "there are no grains in this version"
 	noKV       = "there is no key-value store in this version"
 	noTracing  = "spans go by OTLP to where `otlp` in the configuration file or OTEL_EXPORTER_OTLP_ENDPOINT says"
@@ -300,6 +302,8 @@ var nodeRows = []envRow{
 	{name: envIgnore, does: "settings that are knowingly not honoured, separated by commas: those that would refuse the start are only told of then, the others not even that"},
 	{name: "GATEWAY_PORT", does: "the gateway's port, on all addresses; `--listen-gateway` wins",
 		apply: setPort(func(e *EnvSettings, a string) { e.ListenGateway = a })},
+	{name: "GATEWAY_HTTPS_PORT", does: "the gateway's port for TLS, on all addresses, where `listeners.gateway-tls` has certificates; `--listen-gateway-tls` wins",
+		apply: setPort(func(e *EnvSettings, a string) { e.ListenGatewayTLS = a })},
 	{name: "DISCOVERY_PORT", does: "the port of the family's discovery, on all addresses, so that its clients need a token; `--listen-discovery` wins",
 		apply: setPort(func(e *EnvSettings, a string) { e.ListenDiscovery = a })},
 	{name: "*", parts: []string{"GATEWAY_ROUTE_PREFIX", "Mesh__Gateway__Routing__RoutePrefix"},
@@ -337,7 +341,7 @@ var familyRows = []envRow{
 		harmless: func(r *envReader, _ string) bool { return r.says("Cors__AllowAnyOrigin", true) }},
 	{name: "Mesh__ServiceAuth__Secret", effect: EnvRefused,
 		does: "would let only services with a token signed by it use discovery, which this version cannot check: it asks for its own tokens, and for none on loopback"},
-	{name: "Mesh__Gateway__ForceHttpsRedirect", effect: EnvRefused, does: "would send clients from HTTP to HTTPS, which this version does not have",
+	{name: "Mesh__Gateway__ForceHttpsRedirect", effect: EnvRefused, does: "would send clients from HTTP to HTTPS, which here `redirect: https` of a listener in mesh.yaml does",
 		harmless: func(_ *envReader, v string) bool { return isBool(v, false) }},
 
 	{name: "JWT_*", parts: []string{"ISSUER", "AUDIENCE"}, effect: EnvNamed, does: noJWT},
@@ -350,7 +354,7 @@ var familyRows = []envRow{
 		"CircuitBreakerFailureThreshold", "CircuitBreakerSamplingDurationSeconds", "CircuitBreakerMinimumThroughput",
 		"CircuitBreakerBreakDurationSeconds"}, effect: EnvNamed,
 		does: "retries are held by a budget, and an instance that keeps failing is ejected by itself"},
-	{name: "GATEWAY_*", parts: []string{"HTTPS_PORT", "CLIENT_CERT_PASSWORD"}, effect: EnvNamed, does: noTLS},
+	{name: "GATEWAY_CLIENT_CERT_PASSWORD", effect: EnvNamed, does: noTLS},
 	{name: "Mesh__Gateway__Tls__*", parts: []string{"ClientCertificatePath", "ClientCertificatePassword"}, effect: EnvNamed, does: noTLS},
 	{name: "MESH_SERVICE_AUTH_*", parts: []string{"SECRET", "ISSUER", "AUDIENCE"}, effect: EnvNamed, does: ownToken},
 	{name: "Mesh__ServiceAuth__*", parts: []string{"Issuer", "Audience", "TokenLifetimeMinutes"}, effect: EnvNamed, does: ownToken},

@@ -40,8 +40,8 @@ func TestWhatTheEnvironmentSets(t *testing.T) {
 		{"nothing", nil, app.EnvSettings{}},
 		{"empty values", []string{"GATEWAY_PORT", "", "JWT_SECRET_KEY", "", "CONSUL_ADDRESS", ""}, app.EnvSettings{}},
 		{"the data directory", []string{"TOSKA_DATA", "/var/lib/toska"}, app.EnvSettings{DataDir: "/var/lib/toska"}},
-		{"ports on all addresses", []string{"GATEWAY_PORT", "5000", "DISCOVERY_PORT", "0"},
-			app.EnvSettings{ListenGateway: ":5000", ListenDiscovery: ":0"}},
+		{"ports on all addresses", []string{"GATEWAY_PORT", "5000", "DISCOVERY_PORT", "0", "GATEWAY_HTTPS_PORT", "8443"},
+			app.EnvSettings{ListenGateway: ":5000", ListenDiscovery: ":0", ListenGatewayTLS: ":8443"}},
 		{"a prefix without slashes", []string{"GATEWAY_ROUTE_PREFIX", "svc"}, app.EnvSettings{RoutePrefix: "/svc/"}},
 		{"the root as prefix", []string{"Mesh__Gateway__Routing__RoutePrefix", "/"}, app.EnvSettings{RoutePrefix: "/"}},
 		{"two names that agree", []string{"GATEWAY_ROUTE_PREFIX", "svc", "Mesh__Gateway__Routing__RoutePrefix", "/svc/"},
@@ -149,7 +149,7 @@ func TestWhatIsKnowinglyIgnored(t *testing.T) {
 // An environment full of family names: nothing is passed over in silence, and no value is repeated.
 func TestAnEnvironmentFullOfFamilyNames(t *testing.T) {
 	const secret = "hunter2hunter2hunter2hunter2hunter2"
-	fine := map[string]string{"GATEWAY_PORT": "5000", "DISCOVERY_PORT": "8080", "GATEWAY_RETRY_COUNT": "3",
+	fine := map[string]string{"GATEWAY_PORT": "5000", "GATEWAY_HTTPS_PORT": "5443", "DISCOVERY_PORT": "8080", "GATEWAY_RETRY_COUNT": "3",
 		"Mesh__Gateway__Resilience__RetryCount": "3", "GATEWAY_ROUTE_PREFIX": "/api/", "Mesh__Gateway__Routing__RoutePrefix": "/api/",
 		"TOSKA_DATA": "/data", "TOSKA_ENV_IGNORE": "",
 		"HEALTHMONITOR_PROBE_INTERVAL_SECONDS": "30", "HealthMonitor__ProbeIntervalSeconds": "30",
@@ -208,7 +208,7 @@ func TestAnEnvironmentFullOfFamilyNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(app.EnvSettings{DataDir: "/data", ListenGateway: ":5000", ListenDiscovery: ":8080", RoutePrefix: "/api/", Attempts: 4,
+	if diff := cmp.Diff(app.EnvSettings{DataDir: "/data", ListenGateway: ":5000", ListenGatewayTLS: ":5443", ListenDiscovery: ":8080", RoutePrefix: "/api/", Attempts: 4,
 		Probes: health.DefaultConfig().Metadata}, got); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}

@@ -46,7 +46,7 @@ func (a *App) probing() mesh.Probing {
 // probeSeries is the state of the probes as it is scraped.
 func (a *App) probeSeries() series.Probes {
 	s := a.health.Stats()
-	return series.Probes{Counts: s.Counts, Targets: s.Targets, Failing: s.Failing}
+	return series.Probes{Counts: s.Counts, Targets: s.Targets, Failing: s.Failing, OldestDue: s.OldestDue}
 }
 
 // Probe makes one HTTP probe of what listens on host and port, by the rule of the node's probes: 2xx, after

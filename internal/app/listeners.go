@@ -32,6 +32,11 @@ func (ls listeners) bind(ctx context.Context, name, addr string) error {
 
 func bindError(name, addr string, err error) error {
 	flag := "--listen-" + name
+	switch name {
+	case listenGateway, listenGatewayTLS, listenControl, listenDiscovery:
+	default:
+		flag = "listeners." + name + ".address in the configuration file:"
+	}
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("listen for %s on %s: %w; %s HOST:PORT chooses another address", name, addr, err, flag)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/lifecycle"
 	"github.com/toska-mesh/toska-mesh/mesh"
@@ -31,6 +32,7 @@ func (a *App) Status(context.Context) (mesh.Status, error) {
 	if unopened != nil {
 		st.Alarms = append(st.Alarms, mesh.Alarm{Code: unopened.Code, Detail: unopened.Detail})
 	}
+	st.Alarms = append(st.Alarms, a.trust.alarms(time.Now())...)
 	if a.discovery != nil {
 		a.addRegistry(&st)
 	} else {
@@ -38,6 +40,7 @@ func (a *App) Status(context.Context) (mesh.Status, error) {
 	}
 	if a.gateway != nil {
 		st.Table = a.gateway.Table()
+		a.addAccessLog(&st)
 	}
 	a.addConfig(&st)
 	return st, nil

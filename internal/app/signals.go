@@ -2,7 +2,7 @@ package app
 
 import (
 	"github.com/toska-mesh/toska-mesh/internal/backend/otel"
-	"github.com/toska-mesh/toska-mesh/internal/signal/accesslog"
+	"github.com/toska-mesh/toska-mesh/internal/role/gateway"
 	"github.com/toska-mesh/toska-mesh/internal/signal/series"
 )
 
@@ -11,6 +11,8 @@ const (
 	seriesLinesDropped = "toska_access_log_dropped_total"
 	seriesSpansSent    = "toska_spans_sent_total"
 	seriesSpansDropped = "toska_spans_dropped_total"
+	seriesHandshakes   = "toska_tls_handshakes_failed_total"
+	seriesHeaders      = "toska_proxy_headers_refused_total"
 )
 
 // SeriesHelp returns what each series of the node's own counts, for those that may be there.
@@ -19,6 +21,8 @@ func SeriesHelp() map[string]string {
 		seriesLinesDropped: "Lines of the access log that a slow writer cost.",
 		seriesSpansSent:    "Spans that the receiver took.",
 		seriesSpansDropped: "Spans that were lost on the way to the receiver.",
+		seriesHandshakes:   "Connections to the gateway whose TLS handshake failed.",
+		seriesHeaders:      "Connections to the gateway whose PROXY header was missing, malformed, late, or of a peer that is not trusted.",
 	}
 }
 
@@ -26,10 +30,7 @@ func SeriesHelp() map[string]string {
 func (a *App) newSignals() error {
 	help := SeriesHelp()
 	a.series = series.New(series.Config{Version: a.cfg.Version})
-	if a.accessLog != nil {
-		a.access = accesslog.New(a.accessLog)
-		a.series.Counter(seriesLinesDropped, help[seriesLinesDropped], func() float64 { return float64(a.access.Dropped()) })
-	}
+	a.series.Counter(seriesLinesDropped, help[seriesLinesDropped], func() float64 { return float64(a.access.Dropped()) })
 	plan, err := otel.Resolve(a.cfg.Spans, a.cfg.Getenv)
 	if err != nil || !plan.Enabled {
 		return err
@@ -39,6 +40,13 @@ func (a *App) newSignals() error {
 	a.series.Counter(seriesSpansSent, help[seriesSpansSent], func() float64 { return float64(a.spans.Sent()) })
 	a.series.Counter(seriesSpansDropped, help[seriesSpansDropped], func() float64 { return float64(a.spans.Dropped()) })
 	return nil
+}
+
+// refusedSeries counts the connections to the gateway that came to nothing before their first request.
+func (a *App) refusedSeries(role *gateway.Gateway) {
+	help := SeriesHelp()
+	a.series.Counter(seriesHandshakes, help[seriesHandshakes], func() float64 { n, _ := role.Refused(); return float64(n) })
+	a.series.Counter(seriesHeaders, help[seriesHeaders], func() float64 { _, n := role.Refused(); return float64(n) })
 }
 
 // registrySeries is the registry's state as it is scraped.

@@ -48,8 +48,9 @@ func newTeller(t *testing.T, c *discoveryapi.Client, name string) *teller {
 			return
 		}
 		defer func() { _ = conn.Close() }()
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"+name+"\n")
-		_, _ = io.Copy(conn, rw) // it ends with the client
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+			"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"+shortFrame(name+"\n", false))
+		echoFrames(conn, rw) // it ends with the client
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) })
 	ln := listenLocal(t)
@@ -93,16 +94,18 @@ func (r *running) stream(t *testing.T, path, name string) (send io.Writer, lines
 		if err != nil {
 			t.Fatal(err)
 		}
-		lines := br
-		if path != "/ws" {
-			lines = bufio.NewReader(resp.Body)
+		var send io.Writer = c
+		lines := bufio.NewReader(resp.Body)
+		if path == "/ws" {
+			f := &frames{Writer: c, Reader: br, client: true}
+			send, lines = f, bufio.NewReader(f)
 		}
 		who, err := lines.ReadString('\n')
 		if err != nil {
 			t.Fatalf("%d: %v", resp.StatusCode, err)
 		}
 		if strings.TrimSpace(who) == name {
-			return c, lines
+			return send, lines
 		}
 		_ = c.Close()
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
@@ -68,9 +69,12 @@ func (a *App) units() ([]lifecycle.Unit, error) {
 			Run: a.server(listenDiscovery, a.discoveryHandler()),
 		})
 	}
+	add(lifecycle.Unit{Name: "certificates", Run: a.followTrust})
 	if a.cfg.ConfigFile != "" {
 		add(lifecycle.Unit{Name: "configuration", Run: a.followConfig})
 		gatewayWants = append(gatewayWants, "configuration")
+	} else if a.cfg.Reload != nil {
+		add(lifecycle.Unit{Name: "access log rotation", Run: a.followRotation})
 	}
 	control := a.server(listenControl, a.controlHandler())
 	add(lifecycle.Unit{Name: listenControl, Wants: []string{RoleDiscovery}, Run: func(ctx context.Context, ready func()) error {
@@ -117,26 +121,27 @@ func (a *App) newGateway() (*gateway.Gateway, error) {
 	if a.spans != nil {
 		signals.Spans = a.spans
 	}
+	listeners, internal := a.served()
 	role, err := gateway.New(cfg, gateway.Ports{
-		Discovery: a.registry(), Listener: a.listeners[listenGateway],
-		Internal: httpapi.NewExchangeHandler(a.internalHandler(), a.listeners.describe(listenGateway, a.cfg.ListenGateway, false)),
-		Signals:  signals, Saved: a.table(), Log: a.log(RoleGateway),
+		Discovery: a.registry(), Listeners: listeners, TLS: a.trust.config, Internal: internal,
+		Signals: signals, Saved: a.table(), Log: a.log(RoleGateway),
 	})
 	if err != nil {
 		return nil, err
 	}
+	a.refusedSeries(role)
 	role.Configure(a.setOf(a.cfg.File))
 	return role, nil
 }
 
-// internalHandler serves what the gateway's port answers by itself.
-func (a *App) internalHandler() http.Handler {
+// internalHandler serves what a port of the gateway answers by itself.
+func (a *App) internalHandler(l httpapi.Listener) http.Handler {
 	mux := http.NewServeMux()
 	log := a.log(RoleGateway)
 	httpapi.MountHealth(mux, gatewayNode{a}, nil)
 	metricsapi.Mount(mux, a.series.Gatherer(), a.openDashboard(), log)
 	a.mountDashboard(mux, a.openDashboard(), log)
-	return httpapi.Handler(mux, a.listeners.describe(listenGateway, a.cfg.ListenGateway, false), a.verifier, log)
+	return httpapi.Handler(mux, l, a.verifier, log)
 }
 
 // controlHandler serves everything on one port.
@@ -195,11 +200,15 @@ func (a *App) mountFamily(mux *http.ServeMux, log *slog.Logger, reflect ...strin
 func (a *App) server(name string, h http.Handler) func(ctx context.Context, ready func()) error {
 	srv := httpapi.NewServer(h, a.log(name))
 	return func(ctx context.Context, ready func()) error {
-		ln := keptListener{a.listeners[name]}
-		if err := ln.open(); err != nil {
+		kept := keptListener{a.listeners[name]}
+		if err := kept.open(); err != nil {
 			return err
 		}
 		ready()
+		ln := net.Listener(kept)
+		if cfg := a.serverTLS(name); cfg != nil {
+			ln = tls.NewListener(kept, cfg)
+		}
 		return srv.Serve(ctx, ln, stopGrace)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/toska-mesh/toska-mesh/internal/trust/pointer"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
@@ -109,6 +110,33 @@ func TestServicesWatchOutlivesANodeThatRestarts(t *testing.T) {
 		w.expect(t, w.run(ctx, "services", "-w"), 0)
 		if n := strings.Count(w.stderr.String(), "trying again"); n != 4 {
 			t.Errorf("tried again %d times in 3.5 s, want 4", n)
+		}
+	})
+}
+
+// TestServicesWatchFindsANodeThatCameBackOnOtherPorts has one line for each outage, however long it is.
+func TestServicesWatchFindsANodeThatCameBackOnOtherPorts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		old, back := w.client, &client{snapshots: []*mesh.Snapshot{snapshot(2, &mesh.Instance{Service: "web", ID: "w2"})}, err: mesh.ErrForbidden}
+		w.elsewhere = map[string]*client{"127.0.0.1:6010": back}
+		old.snapshots, old.err = []*mesh.Snapshot{snapshot(1, &mesh.Instance{Service: "web", ID: "w1"})}, mesh.ErrUnavailable
+		began := time.Now()
+		w.lives = func() []pointer.Pointer {
+			switch t := time.Since(began); {
+			case t == 0:
+				return w.living
+			case t < time.Minute:
+				return nil
+			}
+			return []pointer.Pointer{node("a", 6010)}
+		}
+		w.expect(t, w.run(t.Context(), "services", "-w"), 5)
+		if out := w.stdout.String(); !strings.Contains(out, "-\tweb\tw1") || !strings.Contains(out, "+\tweb\tw2") {
+			t.Errorf("the changes over the restart are missing:\n%s", out)
+		}
+		if n := strings.Count(w.stderr.String(), "trying again"); n != 1 || strings.Count(w.stderr.String(), "answers again") != 1 {
+			t.Errorf("%d lines tell of one outage:\n%s", n, w.stderr.String())
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/app"
+	"github.com/toska-mesh/toska-mesh/internal/wire/httpapi"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
@@ -27,7 +28,7 @@ func (c *checkup) node(ctx context.Context, t target) {
 	st, err := client.Status(ctx)
 	if err != nil {
 		f := explain(err)
-		c.fail("node", f.next, "the node at %s does not tell its state: %v", t.control, err)
+		c.fail("node", f.next, "the node at %s does not tell its state: %v", httpapi.HostPort(t.control), err)
 		return
 	}
 	c.state(t, st)
@@ -52,7 +53,7 @@ func (c *checkup) node(ctx context.Context, t target) {
 	snap, err := client.Snapshot(ctx)
 	if err != nil {
 		f := explain(err)
-		c.fail("service", f.next, "the node at %s does not list its services: %v", t.control, err)
+		c.fail("service", f.next, "the node at %s does not list its services: %v", httpapi.HostPort(t.control), err)
 		return
 	}
 	c.services(snap, upstreamsOf(ctx, client, ""))
@@ -62,17 +63,17 @@ func (c *checkup) state(t target, st mesh.Status) {
 	now := c.env.Machine.Now()
 	if ahead := st.StartedAt.Sub(now); ahead > clockSlack {
 		c.warn("clock", "set the clocks of both machines, by NTP for example",
-			"the node at %s says that it started %v in the future: its clock and this one differ", t.control, ahead.Round(time.Second))
+			"the node at %s says that it started %v in the future: its clock and this one differ", httpapi.HostPort(t.control), ahead.Round(time.Second))
 	}
 	if mine := version(); st.Version != mine {
 		c.warn("node", "use the same version of both, or restart the node after an upgrade",
-			"the node at %s is version %s, this command is %s", t.control, st.Version, mine)
+			"the node at %s is version %s, this command is %s", httpapi.HostPort(t.control), st.Version, mine)
 	}
 	if !st.Ready {
-		c.fail("node", "see the roles below, and the node's log", "the node at %s is not ready", t.control)
+		c.fail("node", "see the roles below, and the node's log", "the node at %s is not ready", httpapi.HostPort(t.control))
 		return
 	}
-	c.ok("node", "the node at %s is ready: %s, %s", t.control, count(st.Registry.Services, "service"), count(st.Registry.Instances, "instance"))
+	c.ok("node", "the node at %s is ready: %s, %s", httpapi.HostPort(t.control), count(st.Registry.Services, "service"), count(st.Registry.Instances, "instance"))
 }
 
 func (c *checkup) role(r mesh.RoleStatus) {
@@ -95,11 +96,8 @@ func reason(r mesh.RoleStatus) string {
 
 // listeners names the addresses, and which of them others can reach.
 func (c *checkup) listeners(t target, st mesh.Status) {
-	for _, name := range listenerNames {
+	for _, name := range listenerNames(st.Addresses) {
 		addr := st.Addresses[name]
-		if addr == "" {
-			continue
-		}
 		if t.dataDir == "" && beside(t.control, addr) != addr {
 			c.ok("ports", "%s listens on %s of its machine", name, addr)
 			continue

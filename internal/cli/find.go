@@ -14,6 +14,7 @@ import (
 
 	"github.com/toska-mesh/toska-mesh/internal/trust/identity"
 	"github.com/toska-mesh/toska-mesh/internal/trust/pointer"
+	"github.com/toska-mesh/toska-mesh/internal/wire/httpapi"
 )
 
 // errNoNode is that nothing was found, where a fail of codeNoNode may also be that too much was.
@@ -42,7 +43,7 @@ type target struct {
 func addFinder(c *cobra.Command, env *Env, role identity.Role) *finder {
 	f := &finder{env: env, role: role}
 	flags := c.Flags()
-	flags.StringVar(&f.control, "control", "", "control address of the node, HOST:PORT (env TOSKA_CONTROL; default: the node of this user)")
+	flags.StringVar(&f.control, "control", "", "control address of the node, HOST:PORT, or https://HOST:PORT where it speaks TLS (env TOSKA_CONTROL; default: the node of this user)")
 	flags.StringVar(&f.tokenFile, "token-file", "", "file that holds the token to show")
 	flags.StringVar(&f.token, "token", "", "token to show; other users can see it in ps, so prefer --token-file or env TOSKA_TOKEN")
 	c.MarkFlagsMutuallyExclusive("token", "token-file")
@@ -59,7 +60,7 @@ func (f *finder) named() (string, error) {
 		return "", nil
 	}
 	addr = strings.TrimSuffix(strings.TrimPrefix(addr, "http://"), "/")
-	host, port, err := net.SplitHostPort(addr)
+	host, port, err := net.SplitHostPort(strings.TrimSuffix(httpapi.HostPort(addr), "/"))
 	n, convErr := strconv.Atoi(port)
 	if err != nil || convErr != nil || host == "" || n < 1 || n > 65535 {
 		return "", fail(codeUsage, from+" wants HOST:PORT, such as 127.0.0.1:5010", "%s %q is not an address", from, addr)
@@ -139,7 +140,7 @@ func (f *finder) again(ctx context.Context, known target) (target, error) {
 // beside returns the address of a listener of the node at control, as seen from here: one on all
 // addresses, or on the node's loopback, is reached where control is.
 func beside(control, listener string) string {
-	host, _, err := net.SplitHostPort(control)
+	host, _, err := net.SplitHostPort(httpapi.HostPort(control))
 	l, port, err2 := net.SplitHostPort(listener)
 	if err != nil || err2 != nil {
 		return ""
@@ -152,7 +153,7 @@ func beside(control, listener string) string {
 
 // match completes a named address with what is known of the node if it is one of this user's.
 func (f *finder) match(ctx context.Context, addr, token string, living []pointer.Pointer) target {
-	if p, ok := pointer.Named(ctx, living, addr, "control"); ok {
+	if p, ok := pointer.Named(ctx, living, httpapi.HostPort(addr), "control"); ok {
 		return f.target(p, token)
 	}
 	return target{control: addr, token: token}
@@ -164,11 +165,21 @@ func (f *finder) target(p pointer.Pointer, token string) target {
 	} else if token == "" {
 		token = p.ServiceToken
 	}
-	t := target{control: pointer.Reachable(p.Addresses["control"]), token: token, dataDir: p.DataDir}
+	t := target{control: controlOf(p), token: token, dataDir: p.DataDir}
 	if g := p.Addresses["gateway"]; g != "" {
 		t.gateway = pointer.Reachable(g)
 	}
 	return t
+}
+
+// controlOf returns the control address of a node of this user, with the certificate that it must show where
+// it speaks TLS.
+func controlOf(p pointer.Pointer) string {
+	addr := pointer.Reachable(p.Addresses["control"])
+	if file := p.TLS["control"]; file != "" {
+		return "https://" + addr + "#" + file
+	}
+	return addr
 }
 
 // choose asks on a terminal which of several nodes is meant.

@@ -19,6 +19,8 @@ func TestFindingTheNode(t *testing.T) {
 		}
 	}
 	both := []pointer.Pointer{node("a", 5010), node("b", 6010)}
+	secure := node("s", 7010)
+	secure.TLS = map[string]string{"control": "/etc/s.crt", "gateway-tls": "/etc/g.crt"}
 	for _, tc := range []struct {
 		name   string
 		living []pointer.Pointer
@@ -30,6 +32,13 @@ func TestFindingTheNode(t *testing.T) {
 	}{
 		{name: "the one that lives, with its admin token", living: both[:1], dialed: []string{"127.0.0.1:5010 a-admin"}},
 		{name: "none", code: 3, says: []string{"none of this user", `to do: start one with "toska up"`}},
+		{name: "one that speaks TLS, with the certificate that it must show", living: []pointer.Pointer{secure},
+			dialed: []string{"https://127.0.0.1:7010#/etc/s.crt s-admin"}},
+		{name: "one that speaks TLS, named without that", living: []pointer.Pointer{secure}, args: []string{"--control", "127.0.0.1:7010"},
+			dialed: []string{"https://127.0.0.1:7010#/etc/s.crt s-admin"}},
+		{name: "one that speaks TLS elsewhere", args: []string{"--control", "https://mesh.example:5010/", "--token", "t"},
+			dialed: []string{"https://mesh.example:5010 t"}},
+		{name: "no port behind https", args: []string{"--control", "https://mesh.example"}, code: 2, says: []string{"HOST:PORT"}},
 		{name: "several and none chosen", living: both, code: 3,
 			says: []string{"2 nodes", "--control 127.0.0.1:5010", "--control 127.0.0.1:6010", "/data/b"}},
 		{name: "the one that the flag names, with what is known of it", living: both,

@@ -8,7 +8,7 @@ import (
 	"github.com/toska-mesh/toska-mesh/toska"
 )
 
-// follower is the tie of toska run to the mesh: a toska.Mesh that finds the node as commands do, and asks the
+// follower is the tie of toska run, and of a watch, to the mesh: a toska.Mesh that finds the node as commands do, and asks the
 // operator which of several it is.
 type follower struct {
 	*toska.Mesh
@@ -84,4 +84,15 @@ func (f *follower) gateway(ctx context.Context) string {
 		return ""
 	}
 	return beside(t.control, st.Addresses["gateway"])
+}
+
+// upstreams returns what the gateway of the node sees; nil where that is not known.
+func (f *follower) upstreams(ctx context.Context) upstreams {
+	f.mu.Lock()
+	c := f.client
+	f.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	return upstreamsOf(ctx, c, "")
 }

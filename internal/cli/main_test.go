@@ -35,8 +35,11 @@ func TestMain(m *testing.M) {
 type world struct {
 	env    map[string]string
 	living []pointer.Pointer
+	lives  func() []pointer.Pointer // instead of living, if it is there
 	client *client
-	dialed []string // "control token"
+	// elsewhere are the nodes at other addresses.
+	elsewhere map[string]*client
+	dialed    []string // "control token"
 	machine
 
 	stdout, stderr buffer
@@ -55,9 +58,17 @@ func (w *world) run(ctx context.Context, args ...string) int {
 	return cli.Main(ctx, cli.Env{
 		Args: args, Stdin: strings.NewReader(""), Stdout: &w.stdout, Stderr: &w.stderr,
 		Getenv: func(key string) string { return w.env[key] },
-		Living: func(context.Context) ([]pointer.Pointer, error) { return w.living, nil },
+		Living: func(context.Context) ([]pointer.Pointer, error) {
+			if w.lives != nil {
+				return w.lives(), nil
+			}
+			return w.living, nil
+		},
 		Connect: func(control, token string) cli.Client {
 			w.dialed = append(w.dialed, control+" "+token)
+			if c := w.elsewhere[control]; c != nil {
+				return c
+			}
 			return w.client
 		},
 		Machine: w.machine,

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net"
 	"slices"
@@ -53,44 +54,65 @@ word. With --json each state is one JSON document, one to a line with --watch.`,
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.ValidArgsFunction = f.completeServices
 	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if watch {
+			return watchServices(cmd.Context(), env, f, asJSON, args)
+		}
 		return f.with(cmd.Context(), func(ctx context.Context, c Client, _ target) error {
-			show := env.servicesPrinter(asJSON, watch, func() upstreams { return upstreamsOf(ctx, c, "") })
-			if len(args) == 1 && watch {
-				all := show
-				show = func(s *mesh.Snapshot) error { return all(onlyService(s, args[0])) }
-			} else if len(args) == 1 {
-				show = func(s *mesh.Snapshot) error {
-					return env.describeService(s, args[0], known{probesOf(ctx, c, args[0]), upstreamsOf(ctx, c, args[0])}, asJSON)
-				}
-			}
-			if watch {
-				return watchServices(ctx, env, c, show)
-			}
 			snap, err := c.Snapshot(ctx)
 			if err != nil {
 				return err
 			}
-			return show(snap)
+			if len(args) == 1 {
+				return env.describeService(snap, args[0], known{probesOf(ctx, c, args[0]), upstreamsOf(ctx, c, args[0])}, asJSON)
+			}
+			return env.servicesPrinter(asJSON, false, func() upstreams { return upstreamsOf(ctx, c, "") })(snap)
 		})
 	}
 	return c
 }
 
-// watchServices shows every snapshot until ctx ends. Once it has seen one, it outlives a node that
-// restarts.
-func watchServices(ctx context.Context, env *Env, c Client, show func(*mesh.Snapshot) error) error {
+// watchServices shows every snapshot until ctx ends, of the service that args name or of all. Once it has seen
+// one, it outlives a node that restarts, also where it comes back on other ports.
+func watchServices(ctx context.Context, env *Env, f *finder, asJSON bool, args []string) error {
+	node, err := newFollower(f)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = node.Close() }() // nil
+	if _, err := node.locate(ctx); err != nil {
+		return err
+	}
+	show := env.servicesPrinter(asJSON, true, func() upstreams { return node.upstreams(ctx) })
+	if len(args) == 1 {
+		all := show
+		show = func(s *mesh.Snapshot) error { return all(onlyService(s, args[0])) }
+	}
+	return env.followServices(ctx, node.Watch, show)
+}
+
+// followServices begins one watch after the other, and tells once of each time without one.
+func (e *Env) followServices(ctx context.Context, watch func(context.Context, mesh.Revision) iter.Seq2[*mesh.Snapshot, error], show func(*mesh.Snapshot) error) error {
 	var last mesh.Revision
-	seen := false
+	seen, away := false, false
 	for ctx.Err() == nil {
-		for snap, err := range c.Watch(ctx, last) {
+		for snap, err := range watch(ctx, last) {
+			if ctx.Err() != nil {
+				return nil
+			}
 			if err != nil && (!seen || !errors.Is(err, mesh.ErrUnavailable)) {
 				return err
 			}
 			if err != nil {
-				say(env.Stderr, "toska: %v; trying again", err)
+				if !away {
+					say(e.Stderr, "toska: %v; trying again", err)
+				}
+				away = true
 				break
 			}
-			seen, last = true, snap.Revision
+			if away {
+				say(e.Stderr, "toska: the node answers again")
+			}
+			seen, away, last = true, false, snap.Revision
 			if err := show(snap); err != nil {
 				return err
 			}

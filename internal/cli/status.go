@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,8 +45,22 @@ func newStatus(env *Env) *cobra.Command {
 	return c
 }
 
-// The listeners, in the order in which people care for them.
-var listenerNames = []string{"gateway", "control", "discovery"}
+// listenerNames returns the names of the listeners in the order in which people care for them.
+func listenerNames(addresses map[string]string) []string {
+	first := []string{"gateway", "gateway-tls", "control", "discovery"}
+	var out []string
+	for _, name := range first {
+		if addresses[name] != "" {
+			out = append(out, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(addresses)) {
+		if !slices.Contains(first, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
 
 func (e *Env) printStatus(st mesh.Status, ups upstreams) {
 	now := time.Now()
@@ -63,10 +79,8 @@ func (e *Env) printStatus(st mesh.Status, ups upstreams) {
 	if c := st.Config; c.Path != "" {
 		fact("config", "%s, %s", c.Path, configState(c))
 	}
-	for _, name := range listenerNames {
-		if addr := st.Addresses[name]; addr != "" {
-			fact(name, "%s", addr)
-		}
+	for _, name := range listenerNames(st.Addresses) {
+		fact(name, "%s", st.Addresses[name])
 	}
 	r := st.Registry
 	fact("registry", "%s, %s, %s, revision %v%s", count(r.Services, "service"), count(r.Instances, "instance"),

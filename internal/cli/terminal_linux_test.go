@@ -90,7 +90,7 @@ func TestUpGreetsATerminal(t *testing.T) {
 			t.Errorf("exit code = %d", code)
 		}
 		out := tty.said.String()
-		for _, s := range []string{"is ready", "gateway    http://" + p.Addresses["gateway"], "run --name web", "curl http://" + p.Addresses["gateway"] + "/api/web/"} {
+		for _, s := range []string{"is ready", "gateway     http://" + p.Addresses["gateway"], "run --name web", "curl http://" + p.Addresses["gateway"] + "/api/web/"} {
 			if !strings.Contains(out, s) {
 				t.Errorf("the banner does not say %q:\n%s", s, out)
 			}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 type upFlags struct {
 	data, roles                 string
 	gateway, control, discovery string
+	gatewayTLS                  string
 	logLevel, logFormat         string
 	readyFile, accessLog        string
 	config                      string
@@ -47,7 +49,8 @@ process, register as any program does, and are asked about four times a second. 
 deregistered when the node stops, and their ids begin with "demo-".
 
 Environment: TOSKA_DATA is the data directory. GATEWAY_PORT and DISCOVERY_PORT are ports on all
-addresses. GATEWAY_ROUTE_PREFIX is the path below which services are found (/api/). Flags win.`,
+addresses, and GATEWAY_HTTPS_PORT is one where mesh.yaml has certificates for it. GATEWAY_ROUTE_PREFIX
+is the path below which services are found (/api/). Flags win.`,
 		Example: `  toska up
   toska up --demo
   toska up --data /var/lib/toska --listen-gateway :80 --log-format json
@@ -58,6 +61,7 @@ addresses. GATEWAY_ROUTE_PREFIX is the path below which services are found (/api
 	flags.StringVar(&f.data, "data", "./"+def.DataDir, "data directory, made if it is not there (env TOSKA_DATA)")
 	flags.StringVar(&f.roles, "roles", strings.Join(def.Roles, ","), "roles to run, separated by commas: all, discovery, gateway, health")
 	flags.StringVar(&f.gateway, "listen-gateway", def.ListenGateway, "address of the gateway, HOST:PORT; port 0 takes a free one")
+	flags.StringVar(&f.gatewayTLS, "listen-gateway-tls", def.ListenGatewayTLS, "address of the gateway with TLS, HOST:PORT, where the configuration file has certificates for it")
 	flags.StringVar(&f.control, "listen-control", def.ListenControl, "address of the control API, HOST:PORT")
 	flags.StringVar(&f.discovery, "listen-discovery", def.ListenDiscovery, "address of the discovery gRPC, HOST:PORT")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level that is logged: debug, info, warn, error")
@@ -85,6 +89,7 @@ func (e *Env) upConfig(cmd *cobra.Command, f upFlags) (app.Config, error) {
 	}
 	cfg.DataDir, cfg.Roles = f.data, app.ParseRoles(f.roles)
 	cfg.ListenGateway, cfg.ListenControl, cfg.ListenDiscovery = f.gateway, f.control, f.discovery
+	cfg.ListenGatewayTLS = f.gatewayTLS
 	cfg.ReadyFile, cfg.AccessLog = f.readyFile, f.accessLog
 	cfg.Version, cfg.Log, cfg.Stdout = version(), log, e.Stdout
 	cfg.Getenv, cfg.Demo = e.Getenv, f.demo
@@ -95,7 +100,13 @@ func (e *Env) upConfig(cmd *cobra.Command, f upFlags) (app.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	return cfg, e.fromFile(&cfg, f.config, given)
+	if err := e.fromFile(&cfg, f.config, given); err != nil {
+		return cfg, err
+	}
+	if !cmd.Flags().Changed("listen-gateway-tls") {
+		cfg.WithoutIdleTLS()
+	}
+	return cfg, nil
 }
 
 // fromFile takes over what the configuration file says and neither a flag nor the environment does. Where none
@@ -143,6 +154,7 @@ func (e *Env) fromEnvironment(cfg *app.Config, changed func(flag string) bool) (
 	}
 	take("data", env.DataDir, &cfg.DataDir)
 	take("listen-gateway", env.ListenGateway, &cfg.ListenGateway)
+	take("listen-gateway-tls", env.ListenGatewayTLS, &cfg.ListenGatewayTLS)
 	take("listen-discovery", env.ListenDiscovery, &cfg.ListenDiscovery)
 	take("", env.RoutePrefix, &cfg.RoutePrefix)
 	cfg.Attempts, cfg.Probes = env.Attempts, env.Probes
@@ -174,6 +186,11 @@ func (e *Env) up(ctx context.Context, cfg app.Config) error {
 	node, err := app.New(cfg)
 	if err != nil {
 		return local(err)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		// The event loops keep the processors that there are for as long as they are busy: one more is for
+		// everything else, or the control plane would wait for the clients' requests.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 	// Whoever read our output may leave: writing to nobody is an error then, and not our end.
 	signal.Ignore(syscall.SIGPIPE)
@@ -267,18 +284,20 @@ func (e *Env) banner(p app.Ready, fresh bool, cfg *app.Config) {
 		title = bold + title + plain
 	}
 	say(e.Stdout, "\n%s\n", title)
-	for _, name := range listenerNames {
-		if addr := p.Addresses[name]; addr != "" {
-			say(e.Stdout, "  %-10s http://%s", name, pointer.Reachable(addr))
+	for _, name := range listenerNames(p.Addresses) {
+		scheme := "http"
+		if p.TLS[name] != "" {
+			scheme = "https"
 		}
+		say(e.Stdout, "  %-11s %s://%s", name, scheme, pointer.Reachable(p.Addresses[name]))
 	}
-	say(e.Stdout, "  %-10s %s", "data", p.DataDir)
-	say(e.Stdout, "  %-10s %s%s", "config", cfg.ConfigFile, map[bool]string{true: " (not there yet; one that is made is taken)"}[cfg.File == nil])
+	say(e.Stdout, "  %-11s %s", "data", p.DataDir)
+	say(e.Stdout, "  %-11s %s%s", "config", cfg.ConfigFile, map[bool]string{true: " (not there yet; one that is made is taken)"}[cfg.File == nil])
 	if fresh {
-		say(e.Stdout, "  %-10s %s", "admin", p.AdminToken)
-		say(e.Stdout, "  %-10s (shown this once)", "")
+		say(e.Stdout, "  %-11s %s", "admin", p.AdminToken)
+		say(e.Stdout, "  %-11s (shown this once)", "")
 	} else {
-		say(e.Stdout, "  %-10s %s", "admin", adminTokenPath(p))
+		say(e.Stdout, "  %-11s %s", "admin", adminTokenPath(p))
 	}
 	gateway := p.Addresses["gateway"]
 	if gateway != "" {
@@ -327,10 +346,8 @@ func readyLine(p app.Ready) string {
 		}
 		fmt.Fprintf(&b, " %s=%s", key, value)
 	}
-	for _, name := range listenerNames {
-		if addr := p.Addresses[name]; addr != "" {
-			put(name, addr)
-		}
+	for _, name := range listenerNames(p.Addresses) {
+		put(name, p.Addresses[name])
 	}
 	put("pid", strconv.Itoa(p.PID))
 	put("version", p.Version)

@@ -79,7 +79,7 @@ func TestAnEnvironmentFullOfTheFamilysNames(t *testing.T) {
 	bin := build(t, dir)
 	data, gateway, discovery := filepath.Join(dir, "data"), freePort(t), freePort(t)
 	env, refused, told := familyEnvironment(secret, map[string]string{
-		"TOSKA_DATA": data, "GATEWAY_PORT": gateway, "DISCOVERY_PORT": discovery,
+		"TOSKA_DATA": data, "GATEWAY_PORT": gateway, "GATEWAY_HTTPS_PORT": "5443", "DISCOVERY_PORT": discovery,
 		"GATEWAY_ROUTE_PREFIX": "/svc/", "Mesh__Gateway__Routing__RoutePrefix": "svc",
 		"GATEWAY_RETRY_COUNT": "3", "Mesh__Gateway__Resilience__RetryCount": "3",
 		"HEALTHMONITOR_PROBE_INTERVAL_SECONDS": "30", "HealthMonitor__ProbeIntervalSeconds": "30",

@@ -250,11 +250,12 @@ func TestAWebSocketOutlivesUnrelatedRegistrations(t *testing.T) {
 	}
 	for i := range 10 {
 		s.cli("register", "--name", fmt.Sprintf("other-%d", i), "--address", "127.0.0.1", "--port", "9")
-		text := fmt.Sprintf("message %d\n", i)
-		if _, err := io.WriteString(c, text); err != nil {
+		text := fmt.Sprintf("message %d", i)
+		if _, err := c.Write(append([]byte{0x81, 0x80 | byte(len(text)), 0, 0, 0, 0}, text...)); err != nil { // masked with zeros
 			t.Fatal(err)
 		}
-		if got, err := br.ReadString('\n'); err != nil || got != text {
+		got := make([]byte, 2+len(text))
+		if _, err := io.ReadFull(br, got); err != nil || string(got[2:]) != text {
 			t.Fatalf("echo %q %v, want %q", got, err, text)
 		}
 	}

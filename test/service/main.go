@@ -6,8 +6,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"log"
@@ -87,7 +88,7 @@ func switched(next http.Handler) http.Handler {
 	return mux
 }
 
-// echo answers the handshake and then sends back every byte.
+// echo becomes a WebSocket and sends back every frame.
 func echo(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Upgrade") != "websocket" {
 		http.Error(w, "this is for websockets", http.StatusBadRequest)
@@ -99,10 +100,30 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"); err != nil {
+	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: "+
+		base64.StdEncoding.EncodeToString(sum[:])+"\r\n\r\n"); err != nil {
 		return
 	}
-	_, _ = io.Copy(conn, bufio.NewReader(rw)) // it ends with the client
+	for echoFrame(conn, rw) == nil { // it ends with the client
+	}
+}
+
+// echoFrame sends one short frame of a client back, unmasked as an endpoint's are.
+func echoFrame(to io.Writer, from io.Reader) error {
+	var head [6]byte
+	if _, err := io.ReadFull(from, head[:]); err != nil {
+		return err
+	}
+	payload := make([]byte, head[1]&0x7f)
+	if _, err := io.ReadFull(from, payload); err != nil {
+		return err
+	}
+	for i := range payload {
+		payload[i] ^= head[2+i%4]
+	}
+	_, err := to.Write(append([]byte{head[0], byte(len(payload))}, payload...))
+	return err
 }
 
 func cmpOr(s, otherwise string) string {

@@ -52,7 +52,8 @@ type picker struct {
 // tries bounds how many endpoints that are not connected to are passed over.
 const tries = 8
 
-// fairTime is what an endpoint must have had of a deadline before missing it counts against the endpoint.
+// fairTime is what an endpoint must have had of a deadline before missing it counts against the endpoint
+// at once.
 const fairTime = time.Second
 
 // Pick implements balancer.Picker.
@@ -89,8 +90,11 @@ func outcome(d balancer.DoneInfo, took time.Duration) toska.Outcome {
 	case codes.Canceled:
 		return toska.Neutral
 	case codes.DeadlineExceeded:
-		if took >= fairTime {
+		switch {
+		case took >= fairTime:
 			return toska.Failed
+		case d.BytesSent:
+			return toska.Missed
 		}
 		return toska.Neutral
 	default:

@@ -2,6 +2,7 @@ package toskagrpc
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"google.golang.org/grpc/attributes"
@@ -76,12 +77,22 @@ func (w *watcher) tell(ctx context.Context, list []toska.Endpoint) {
 	}
 	var state resolver.State
 	for _, e := range list {
+		if e.Secure {
+			continue // its credentials would be those of all
+		}
 		state.Addresses = append(state.Addresses, resolver.Address{Addr: e.Addr,
 			Attributes: attributes.New(upstreamKey{}, w.upstream)})
+	}
+	if len(state.Addresses) == 0 {
+		w.told = false
+		w.cc.ReportError(errSecure)
+		return
 	}
 	w.told = true
 	_ = w.cc.UpdateState(state) // it is told again when something changes
 }
+
+var errSecure = errors.New("every instance asks for TLS (metadata scheme: https), which toskagrpc does not speak; dial their addresses with credentials of their own")
 
 // why is nil if there is an endpoint by now.
 func (w *watcher) why(ctx context.Context) error {

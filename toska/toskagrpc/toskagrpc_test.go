@@ -77,10 +77,15 @@ type program struct {
 	server *grpc.Server
 	check  func(ctx context.Context) error
 	calls  atomic.Int64
+	hang   atomic.Bool // answers nothing until the caller has left
 }
 
 func (p *program) Check(ctx context.Context, _ *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
 	p.calls.Add(1)
+	if p.hang.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if p.check != nil {
 		if err := p.check(ctx); err != nil {
 			return nil, err
@@ -401,5 +406,29 @@ func TestAPanicIsLoggedWithItsStack(t *testing.T) {
 	wg.Wait()
 	if err == nil || !strings.Contains(log.String(), "oh no") || !strings.Contains(log.String(), "toskagrpc_test.go") {
 		t.Errorf("%v at %v; log %q", err, at.Addr, log.String())
+	}
+}
+
+func TestAnInstanceThatHangsIsLeftOutHoweverShortTheDeadlines(t *testing.T) {
+	w := newWorld(t)
+	well := w.start("well", nil)
+	hung := w.start("hung", nil)
+	c := w.dial()
+	spread(t, c, "well", "hung")
+	hung.hang.Store(true)
+	call := func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		_, _ = ask(ctx, c)
+	}
+	for range 40 {
+		call()
+	}
+	before, served := hung.calls.Load(), well.calls.Load()
+	for range 40 {
+		call()
+	}
+	if hung.calls.Load() != before || well.calls.Load() == served {
+		t.Errorf("the hung instance was called %d times more, the other one %d times", hung.calls.Load()-before, well.calls.Load()-served)
 	}
 }

@@ -34,6 +34,8 @@ const (
 	patience = 10 * time.Second
 	// drainDelay of the instances of a test: the gateway is in the same process.
 	drainDelay = 10 * time.Millisecond
+	// mourning is how long the end of a test waits for what a killed instance was doing.
+	mourning = time.Second
 )
 
 // Mesh is a mesh of one node.
@@ -192,8 +194,16 @@ func (m *Mesh) join(service string, h http.Handler, opts []toska.Option) (*Insta
 	i.cancel = cancel
 	all := m.Options(append(opts, toska.WithListener(ln), toska.WithDiscovery(i.tie))...)
 	m.t.Cleanup(func() {
+		if i.ln.killed() {
+			i.cancel()
+			select {
+			case <-i.ended:
+			case <-time.After(mourning):
+			}
+			return
+		}
 		told := i.told.Load()
-		if err := i.Stop(); err != nil && !told && !i.ln.killed() {
+		if err := i.Stop(); err != nil && !told {
 			m.t.Errorf("toskatest: %s: %v", i.ID, err)
 		}
 	})
@@ -238,11 +248,12 @@ func (m *Mesh) await(i mesh.Instance) error {
 	}
 }
 
-// Kill ends an instance as a crash would: its connections and its session break, and nobody is told.
+// Kill ends an instance as a crash would: its connections and its session break, and nobody is told. It does not
+// wait for handlers, which a test cannot end as a crash would: Done tells when they are done, or given up after
+// the grace.
 func (m *Mesh) Kill(i *Instance) {
 	_ = i.tie.Close() // nil
 	i.ln.kill()
-	<-i.ended
 }
 
 // String returns the addresses of the mesh.

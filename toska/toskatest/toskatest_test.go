@@ -97,6 +97,39 @@ func TestN17AKilledInstanceIsOutOfRotation(t *testing.T) {
 	})
 }
 
+func TestAKillDoesNotWaitForHandlers(t *testing.T) {
+	m := toskatest.New(t)
+	entered, finish := make(chan struct{}), make(chan struct{})
+	i := m.Join("orders", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(entered)
+		<-finish
+	}))
+	ended := make(chan error, 1)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, i.URL(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		res, err := http.DefaultClient.Do(req)
+		if err == nil {
+			_ = res.Body.Close()
+		}
+		ended <- err
+	}()
+	<-entered
+	m.Kill(i)
+	if err := <-ended; err == nil {
+		t.Error("the request under way was answered by an instance that was killed")
+	}
+	select {
+	case <-i.Done():
+		t.Error("the instance is done although its handler is not")
+	default:
+	}
+	close(finish)
+	<-i.Done()
+}
+
 func await(t *testing.T, d mesh.Discovery, what string, ok func(*mesh.Snapshot) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -256,7 +256,10 @@ type Registration struct {
 	// lifetime is ignored by sessions.
 	Lifetime Lifetime `protobuf:"varint,8,opt,name=lifetime,proto3,enum=toska.discovery.v1.Lifetime" json:"lifetime,omitempty"`
 	// ttl is the lease of a leased registration; absent for 30 s.
-	Ttl           *durationpb.Duration `protobuf:"bytes,9,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Ttl *durationpb.Duration `protobuf:"bytes,9,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// owner tells one run of a program from another that has the same id: 1 to 128 letters, digits, dots,
+	// underscores, colons and hyphens, chosen at random by each run. It may be empty.
+	Owner         string `protobuf:"bytes,10,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -352,6 +355,13 @@ func (x *Registration) GetTtl() *durationpb.Duration {
 		return x.Ttl
 	}
 	return nil
+}
+
+func (x *Registration) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
 }
 
 // Instance is one running copy of a service.
@@ -1736,7 +1746,8 @@ func (x *WatchResponse) GetServices() []*ServiceInstances {
 type SessionRequest_Open struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Registration *Registration          `protobuf:"bytes,1,opt,name=registration,proto3" json:"registration,omitempty"`
-	// resume names the incarnation that the client still believes in; zero for a new one.
+	// resume names the incarnation that the client still believes in; zero for a new one. If another
+	// owner has registered the id since, the session is refused as stale.
 	Resume        uint64 `protobuf:"varint,2,opt,name=resume,proto3" json:"resume,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1933,7 +1944,9 @@ type SessionResponse_Ack struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Sequence uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// problem is set when the request was refused.
-	Problem       *v1.Problem `protobuf:"bytes,2,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem *v1.Problem `protobuf:"bytes,2,opt,name=problem,proto3" json:"problem,omitempty"`
+	// draining says that the instance has been taken out of rotation, by whomever.
+	Draining      bool `protobuf:"varint,3,opt,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1980,6 +1993,13 @@ func (x *SessionResponse_Ack) GetProblem() *v1.Problem {
 		return x.Problem
 	}
 	return nil
+}
+
+func (x *SessionResponse_Ack) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
 }
 
 type SessionResponse_Ended struct {
@@ -2038,7 +2058,7 @@ const file_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x04down\x18\x04 \x01(\x05R\x04down\x12\x0e\n" +
 	"\x02up\x18\x05 \x01(\x05R\x02up\x12\x12\n" +
 	"\x04port\x18\x06 \x01(\x05R\x04port\x12\x10\n" +
-	"\x03tls\x18\a \x01(\bR\x03tls\"\xb4\x03\n" +
+	"\x03tls\x18\a \x01(\bR\x03tls\"\xca\x03\n" +
 	"\fRegistration\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n" +
@@ -2048,7 +2068,9 @@ const file_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x05check\x18\x06 \x01(\v2\x19.toska.discovery.v1.CheckR\x05check\x12+\n" +
 	"\x11initially_failing\x18\a \x01(\bR\x10initiallyFailing\x128\n" +
 	"\blifetime\x18\b \x01(\x0e2\x1c.toska.discovery.v1.LifetimeR\blifetime\x12+\n" +
-	"\x03ttl\x18\t \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x1a;\n" +
+	"\x03ttl\x18\t \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x14\n" +
+	"\x05owner\x18\n" +
+	" \x01(\tR\x05owner\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb5\x06\n" +
@@ -2105,7 +2127,7 @@ const file_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x04kind\"U\n" +
 	"\aVerdict\x122\n" +
 	"\x06health\x18\x01 \x01(\x0e2\x1a.toska.discovery.v1.HealthR\x06health\x12\x16\n" +
-	"\x06output\x18\x02 \x01(\tR\x06output\"\xc7\x04\n" +
+	"\x06output\x18\x02 \x01(\tR\x06output\"\xe3\x04\n" +
 	"\x0fSessionResponse\x12D\n" +
 	"\x06opened\x18\x01 \x01(\v2*.toska.discovery.v1.SessionResponse.OpenedH\x00R\x06opened\x12;\n" +
 	"\x03ack\x18\x02 \x01(\v2'.toska.discovery.v1.SessionResponse.AckH\x00R\x03ack\x12A\n" +
@@ -2114,10 +2136,11 @@ const file_discovery_v1_discovery_proto_rawDesc = "" +
 	"\binstance\x18\x01 \x01(\v2\x1c.toska.discovery.v1.InstanceR\binstance\x12@\n" +
 	"\x0erenew_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\rrenewInterval\x12/\n" +
 	"\x05lease\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12\x18\n" +
-	"\amembers\x18\x04 \x03(\tR\amembers\x1aV\n" +
+	"\amembers\x18\x04 \x03(\tR\amembers\x1ar\n" +
 	"\x03Ack\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x123\n" +
-	"\aproblem\x18\x02 \x01(\v2\x19.toska.problem.v1.ProblemR\aproblem\x1a<\n" +
+	"\aproblem\x18\x02 \x01(\v2\x19.toska.problem.v1.ProblemR\aproblem\x12\x1a\n" +
+	"\bdraining\x18\x03 \x01(\bR\bdraining\x1a<\n" +
 	"\x05Ended\x123\n" +
 	"\aproblem\x18\x01 \x01(\v2\x19.toska.problem.v1.ProblemR\aproblemB\x06\n" +
 	"\x04kind\"9\n" +

@@ -17,9 +17,9 @@ import (
 
 const (
 	// lockTries and lockPause are how often and how far apart the lock is tried: somebody who only looks
-	// whether it is held is in the way for less.
-	lockTries = 3
-	lockPause = 10 * time.Millisecond
+	// whether it is held is in the way for less, and so is a process that was killed and is being put away.
+	lockTries = 75
+	lockPause = 20 * time.Millisecond
 )
 
 // holder is what the lock file tells of the process that holds it.

@@ -8,8 +8,10 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"log/slog"
-	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,8 +20,10 @@ import (
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/listen"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/poll"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/proxy"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/upstream"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
@@ -30,6 +34,9 @@ type Config struct {
 	// Limits and Timeouts of clients.
 	Limits   http1.Limits
 	Timeouts http1.Timeouts
+	// Loops is how many event loops carry the clients' connections and those to endpoints, where there
+	// are event loops (Linux); default one for each processor. 0 has a goroutine serve each connection.
+	Loops int
 	// Wait is how long the gateway goes on accepting after its readiness is off; default 200 ms.
 	Wait time.Duration
 	// Grace is how long exchanges under way may take when the gateway stops; default 10 s.
@@ -40,7 +47,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Prefix: route.DefaultPrefix, Limits: http1.DefaultLimits(), Timeouts: http1.DefaultTimeouts(),
-		Wait: 200 * time.Millisecond, Grace: 10 * time.Second,
+		Loops: runtime.GOMAXPROCS(0), Wait: 200 * time.Millisecond, Grace: 10 * time.Second,
 	}
 }
 
@@ -48,8 +55,10 @@ func DefaultConfig() Config {
 type Ports struct {
 	// Discovery tells of instances.
 	Discovery mesh.Discovery
-	// Listener is accepted on, and stays open: it belongs to the caller.
-	Listener net.Listener
+	// Listeners that are served.
+	Listeners []Listener
+	// TLS returns what has the configuration of TLS towards endpoints; nil where it is spoken to none.
+	TLS func(upstream.TLS) func() (*tls.Config, error)
 	// Internal answers the paths of the gateway's own.
 	Internal exchange.Handler
 	// Signals take word of each exchange.
@@ -72,6 +81,7 @@ type Gateway struct {
 	// ejected has a token while an endpoint that was put out is to be told of
 	ejected  chan struct{}
 	observer *Observer
+	counts   listen.Counts
 
 	mu     sync.Mutex
 	source source // guarded by mu
@@ -87,7 +97,7 @@ func New(cfg Config, ports Ports) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, ports: ports, unsaved: make(chan struct{}, 1), ejected: make(chan struct{}, 1)}
 	links := http1.DefaultLinkConfig()
 	g.observer = NewObserver(ports.Signals, prefix)
-	g.proxy = proxy.New(proxy.Config{Table: g.table.Load, Internal: ports.Internal, Links: &links, Routed: g.observer.Routed})
+	g.proxy = proxy.New(proxy.Config{Table: g.table.Load, Internal: ports.Internal, Links: &links, TLS: ports.TLS, Routed: g.observer.Routed})
 	return g, nil
 }
 
@@ -118,6 +128,10 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 		rear.Go("access log", g.writeLog)
 	}
 	rear.Go("link sweep", g.sweep)
+	loops := g.newLoops()
+	if loops != nil {
+		rear.Go("event loops", func(ctx context.Context) error { loops.Run(ctx); return nil })
+	}
 	rear.Go("ejections", g.tellEjections)
 	if g.ports.Saved != nil {
 		rear.Go("table save", g.save)
@@ -126,7 +140,11 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	front := lifecycle.NewGroup(ctx, g.ports.Log)
 	front.Go("table", func(ctx context.Context) error { return g.follow(ctx, ready) })
 	front.Go("stale table", g.warnStale)
-	front.Go("listener", g.serve)
+	handler, buffers := g.observer.Before(g.proxy), http1.NewBuffers(g.cfg.Limits)
+	for i := range g.ports.Listeners {
+		l := &g.ports.Listeners[i]
+		front.Go("listener "+l.Name, g.serve(l, handler, buffers, loops))
+	}
 	front.Go("readiness", func(ctx context.Context) error {
 		<-ctx.Done()
 		g.stopping.Store(true)
@@ -140,15 +158,19 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	return err
 }
 
-func (g *Gateway) serve(ctx context.Context) error {
-	srv := listen.Server{
-		HTTP: &http1.Server{
-			Handler: g.observer.Before(g.proxy), Observer: g.observer, Limits: g.cfg.Limits, Timeouts: g.cfg.Timeouts,
-			Buffers: http1.NewBuffers(g.cfg.Limits), Log: g.ports.Log, Scheme: "http", Trusted: g.trusts,
-		},
-		Wait: g.cfg.Wait, Grace: g.cfg.Grace, Log: g.ports.Log,
+// newLoops returns the event loops; nil where there are none, and goroutines do.
+func (g *Gateway) newLoops() *poll.Loops {
+	if g.cfg.Loops == 0 {
+		return nil
 	}
-	return srv.Serve(ctx, g.ports.Listener)
+	loops, err := poll.New(g.cfg.Loops)
+	if err == nil {
+		return loops
+	}
+	if !errors.Is(err, poll.ErrUnsupported) {
+		g.ports.Log.Warn("no event loops; a goroutine serves each connection", "error", err)
+	}
+	return nil
 }
 
 // writeLog keeps the gateway serving when the log's disk fails: the lines are lost, and it says so.

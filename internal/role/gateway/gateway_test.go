@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -186,7 +187,7 @@ func newRig(t *testing.T, change func(*gateway.Config)) *rig {
 		change(&cfg)
 	}
 	r.g, err = gateway.New(cfg, gateway.Ports{
-		Discovery: r.d, Listener: ln, Internal: internal{}, Signals: gateway.Signals{AccessLog: accesslog.New(&r.log)},
+		Discovery: r.d, Listeners: []gateway.Listener{{Name: "gateway", Listener: ln}}, Internal: internal{}, Signals: gateway.Signals{AccessLog: accesslog.New(&r.log)},
 		Log: slog.New(slog.NewJSONHandler(&r.said, nil)),
 	})
 	if err != nil {
@@ -339,8 +340,9 @@ func TestOnlyWhatChangedLosesItsConnections(t *testing.T) {
 			t.Fatalf("got %d, %s", status, body)
 		}
 	}
-	if n := one.conns.Load(); n != 1 {
-		t.Errorf("%d connections to an instance that never changed, want 1", n)
+	// Each event loop has connections of its own.
+	if n := int(one.conns.Load()); n > max(1, runtime.GOMAXPROCS(0)) {
+		t.Errorf("%d connections to an instance that never changed, want one for each loop", n)
 	}
 }
 
@@ -457,7 +459,7 @@ func TestALogThatFailsDoesNotStopTheGateway(t *testing.T) {
 	d := newDiscovery()
 	broken := make(chan struct{}, 1)
 	g, err := gateway.New(gateway.DefaultConfig(), gateway.Ports{
-		Discovery: d, Listener: ln, Internal: internal{}, Signals: gateway.Signals{AccessLog: accesslog.New(failing{broken})}, Log: slog.New(slog.DiscardHandler),
+		Discovery: d, Listeners: []gateway.Listener{{Name: "gateway", Listener: ln}}, Internal: internal{}, Signals: gateway.Signals{AccessLog: accesslog.New(failing{broken})}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -505,7 +507,7 @@ func TestWithoutAnAccessLogNothingIsWritten(t *testing.T) {
 	d := newDiscovery()
 	cfg := gateway.DefaultConfig()
 	cfg.Prefix, cfg.Wait = "", 0
-	g, err := gateway.New(cfg, gateway.Ports{Discovery: d, Listener: ln, Internal: internal{}, Log: slog.New(slog.DiscardHandler)})
+	g, err := gateway.New(cfg, gateway.Ports{Discovery: d, Listeners: []gateway.Listener{{Name: "gateway", Listener: ln}}, Internal: internal{}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

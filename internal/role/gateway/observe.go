@@ -8,6 +8,7 @@ import (
 	"github.com/toska-mesh/toska-mesh/internal/signal/series"
 	"github.com/toska-mesh/toska-mesh/internal/signal/span"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/proxy"
 )
 
 // Signals are where exchanges leave word; each may be nil.
@@ -68,7 +69,7 @@ func (o *Observer) Observe(x *exchange.Exchange) {
 	if o.to.Series != nil {
 		o.count(x)
 	}
-	if o.to.AccessLog != nil {
+	if o.to.AccessLog != nil && o.to.AccessLog.On() && !x.Record.Unlogged {
 		o.write(x)
 	}
 	if o.to.Spans != nil && x.Request.Trace.Sampled() {
@@ -130,19 +131,20 @@ const statusClientGone = 499
 
 // failed tells what the gateway could not do from what the client did.
 func failed(rec *exchange.Record) bool {
-	return rec.Code != "" && !rec.ClientGone && (rec.Status < 400 || rec.Status >= 500)
+	return rec.Code != "" && rec.Code != proxy.CodeWebSocket && !rec.ClientGone && (rec.Status < 400 || rec.Status >= 500)
 }
 
 func (o *Observer) write(x *exchange.Exchange) {
 	r, rec := &x.Request, &x.Record
 	line := accesslog.Line{
-		Time: r.Received, Duration: rec.Done.Sub(r.Received), Client: r.Peer(),
-		Method: r.Method, Path: pathOf(r), Host: r.Host, Proto: proto(r.Minor),
+		Lane: lane(x), Time: r.Received, Duration: rec.Done.Sub(r.Received), Client: r.Peer(),
+		Method: r.Method, Path: pathOf(r), Query: r.Query, Host: r.Host, Proto: proto(r.Minor),
 		Status: rec.Status, BytesIn: rec.BytesIn, BytesOut: rec.BytesOut,
 		RequestID: r.ID, CorrelationID: r.Fields.Get("X-Correlation-ID"), TraceID: r.Trace.ID(),
-		Service: rec.Service, Endpoint: rec.Endpoint,
+		Service: rec.Service, Route: rec.Route, Endpoint: rec.Endpoint,
 		Attempts: rec.Attempts, UserAgent: r.Fields.Get("User-Agent"),
 		Code: rec.Code, Reason: rec.Reason, Upgraded: rec.Upgraded,
+		Phase: string(rec.Phase), Phases: accesslog.Phases(rec.Phases), Headers: &r.Fields,
 	}
 	if !rec.FirstByte.IsZero() {
 		line.Upstream = rec.FirstByte.Sub(r.Received)
@@ -151,6 +153,14 @@ func (o *Observer) write(x *exchange.Exchange) {
 		line.Tried = append(line.Tried, accesslog.Attempt(a))
 	}
 	o.to.AccessLog.Write(&line)
+}
+
+// lane has the lines of one event loop in one lane. Those that goroutines serve are spread by their client.
+func lane(x *exchange.Exchange) int {
+	if x.Carrier != nil {
+		return x.Carrier.Home()
+	}
+	return int(x.Request.Client.Port())
 }
 
 // span tells of a sampled exchange. What it keeps is copied: the request's memory is used again.

@@ -48,8 +48,10 @@ func TestATableOfTheLastRunIsToldOfUntilItIsFresh(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var said buffer
 				d := newDiscovery()
-				g, err := gateway.New(gateway.DefaultConfig(), gateway.Ports{
-					Discovery: d, Listener: &mute{woken: make(chan struct{})}, Internal: internal{}, Saved: saved{snapshot(1)},
+				cfg := gateway.DefaultConfig()
+				cfg.Loops = 0 // a loop waits in the kernel, which no bubble sees
+				g, err := gateway.New(cfg, gateway.Ports{
+					Discovery: d, Listeners: []gateway.Listener{{Name: "gateway", Listener: &mute{woken: make(chan struct{})}}}, Internal: internal{}, Saved: saved{snapshot(1)},
 					Log: slog.New(slog.NewJSONHandler(&said, nil)),
 				})
 				if err != nil {

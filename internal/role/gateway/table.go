@@ -181,6 +181,7 @@ func (g *Gateway) rebuild() {
 	}, g.proxy.Open)
 	g.table.Store(next)
 	next.Abandoned(prev, upstream.Connections.Close)
+	g.proxy.Review(next)
 }
 
 // save writes the newest snapshot after it changed, and at the end.
@@ -224,6 +225,7 @@ func (g *Gateway) sweep(ctx context.Context) error {
 		if len(g.source.orphans) > 0 && now.After(g.source.until) {
 			g.rebuild()
 		}
+		g.proxy.Review(g.table.Load()) // ejections come and go without a table
 		g.mu.Unlock()
 	}
 	return nil

@@ -21,6 +21,8 @@ const (
 const (
 	leastInterval = time.Second
 	leastTimeout  = 100 * time.Millisecond
+	// mostTimeout, and the interval, are what a probe of a mute instance holds its worker for.
+	mostTimeout = 10 * time.Second
 
 	familyInterval = 5 * time.Second
 	familyTimeout  = time.Second
@@ -42,7 +44,8 @@ func (c *Config) choose(i *mesh.Instance, checks map[string]mesh.Check) (check m
 		}
 	}
 	check = probe.Filled(check, i.Port)
-	check.Interval, check.Timeout = max(check.Interval, leastInterval), max(check.Timeout, leastTimeout)
+	check.Interval = max(check.Interval, leastInterval)
+	check.Timeout = max(min(check.Timeout, check.Interval, mostTimeout), leastTimeout)
 	check.Up, check.Down = max(check.Up, 1), max(check.Down, 1)
 	return check, true
 }

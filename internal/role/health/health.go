@@ -26,7 +26,7 @@ import (
 type Config struct {
 	// NodeID is the id of this node, whose instances are probed; required.
 	NodeID string
-	// Workers is how many probes are under way at once; default 64.
+	// Workers is how many probes are under way at once, of one service a quarter of them; default 64.
 	Workers int
 	// Metadata has the numbers of the checks that are made of an instance's metadata.
 	Metadata Numbers
@@ -224,6 +224,8 @@ type Stats struct {
 	Counts probe.Counts
 	// Targets are the instances that are probed now, Failing those of them whose probes say failing.
 	Targets, Failing int
+	// OldestDue is for how long the probe has been due that has waited longest.
+	OldestDue time.Duration
 }
 
 // Stats returns the numbers as they are now.
@@ -233,6 +235,7 @@ func (h *Health) Stats() Stats {
 	if r == nil {
 		return s
 	}
+	s.OldestDue = r.scheduler.OldestDue()
 	r.scheduler.Each(func(st *mesh.ProbeStatus) {
 		s.Targets++
 		if st.Health == mesh.Failing {

@@ -30,7 +30,7 @@ func newRound(h *Health) *round {
 	for i := range r.lanes {
 		r.lanes[i] = lane{judge: h.ports.Judge, log: h.ports.Log, wake: make(chan struct{}, 1), words: map[string]word{}}
 	}
-	r.scheduler = probe.New(h.ports.Prober, &h.meter, r.changed)
+	r.scheduler = probe.New(h.ports.Prober, &h.meter, probe.Share(h.cfg.Workers), r.changed)
 	return r
 }
 

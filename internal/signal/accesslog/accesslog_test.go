@@ -140,10 +140,10 @@ func TestLinesAreWrittenSoonAndAtTheEnd(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := run(ctx, l)
 		l.Write(fullLine())
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(flushed)
 		synctest.Wait()
 		if w.lines() != 1 {
-			t.Errorf("%d lines were written after 300 ms, want 1", w.lines())
+			t.Errorf("%d lines were written after 150 ms, want 1", w.lines())
 		}
 		l.Write(fullLine())
 		l.Write(fullLine())
@@ -154,22 +154,27 @@ func TestLinesAreWrittenSoonAndAtTheEnd(t *testing.T) {
 	})
 }
 
+// flushed is when a line is written at the latest.
+const flushed = 150 * time.Millisecond
+
 func TestManyLinesDoNotWaitForTheClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &slowWriter{}
 		l := accesslog.New(w)
 		ctx, stop := context.WithCancel(t.Context())
 		done := run(ctx, l)
+		l.Write(fullLine())
+		time.Sleep(flushed)
 		for range 1000 { // more than 64 KiB
 			l.Write(fullLine())
 		}
 		synctest.Wait()
-		if w.lines() == 0 {
-			t.Error("nothing was written though much is waiting")
+		if w.lines() < 100 {
+			t.Errorf("%d lines were written though much is waiting", w.lines())
 		}
 		stop()
-		if err := <-done; err != nil || w.lines() != 1000 {
-			t.Errorf("%d lines, want 1000", w.lines())
+		if err := <-done; err != nil || w.lines() != 1001 {
+			t.Errorf("%d lines, want 1001", w.lines())
 		}
 	})
 }
@@ -245,14 +250,6 @@ func TestManyMayWriteAtOnce(t *testing.T) {
 		if len(line) > 0 {
 			decode(t, line)
 		}
-	}
-}
-
-func BenchmarkAppend(b *testing.B) {
-	line, buf := fullLine(), make([]byte, 0, 4096)
-	b.ReportAllocs()
-	for b.Loop() {
-		buf = line.Append(buf[:0])
 	}
 }
 

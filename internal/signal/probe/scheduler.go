@@ -18,6 +18,10 @@ import (
 // Workers is how many probes are under way at once unless someone chose otherwise.
 const Workers = 64
 
+// Share is how many of the workers the probes of one service may hold at once: a quarter. What is mute there
+// keeps no other service's probes from being made.
+func Share(workers int) int { return max(1, workers/4) }
+
 // jitter is the share of the interval by which a probe may start after its place in it.
 const jitter = 0.05
 
@@ -26,11 +30,13 @@ const jitter = 0.05
 //
 // Schedule and any number of Work run until their context ends; without them nothing is probed. What
 // waits for a worker is in the heap, each target at most once: the queue is as long as there are
-// targets and never longer.
+// targets and never longer. What is due of a service that holds its share of the workers waits beside the
+// heap until one of them is free.
 type Scheduler struct {
 	prober  Prober
 	meter   *Meter
 	changed func(Target, mesh.Report)
+	share   int // of the workers, for one service
 	work    chan *entry
 	wake    chan struct{} // has a token when the heap has an earlier first
 
@@ -39,18 +45,28 @@ type Scheduler struct {
 	mu      sync.Mutex
 	entries map[string]*entry // guarded by mu
 	due     queue             // guarded by mu
+	busy    map[string]*busy  // guarded by mu; by service key, those alone that hold a worker
+	offered *entry            // guarded by mu; it waits for any worker to be free
+}
+
+// busy is a service that holds workers.
+type busy struct {
+	holds  int
+	parked queue // what is due and over the share
 }
 
 // entry is one target with what is known of it. Its fields below status are guarded by Scheduler.mu.
 type entry struct {
 	target Target
 	text   string // of target
+	key    string // of the service
 	status atomic.Pointer[mesh.ProbeStatus]
 
 	streak streak
 	place  time.Time // where in the interval it is due, without jitter
 	at     time.Time // when it is due
-	index  int       // in the heap; -1 while it is not there
+	in     *queue    // the heap that it is in; nil while it is in none
+	index  int       // in that heap
 	gone   bool
 	// waiting are told of the next probe that starts, and their channels have room for one word.
 	waiting []chan answer
@@ -62,12 +78,13 @@ type answer struct {
 	err    error
 }
 
-// New returns a scheduler without targets. changed is called with each changed word of a target, and with
+// New returns a scheduler without targets, of which those of one service have share probes under way at once
+// and no more. changed is called with each changed word of a target, and with
 // its first; for one target never twice at once, and in order. It must not block for long: it holds a
 // worker.
-func New(prober Prober, meter *Meter, changed func(Target, mesh.Report)) *Scheduler {
+func New(prober Prober, meter *Meter, share int, changed func(Target, mesh.Report)) *Scheduler {
 	s := &Scheduler{
-		prober: prober, meter: meter, changed: changed, entries: map[string]*entry{},
+		prober: prober, meter: meter, changed: changed, share: max(1, share), entries: map[string]*entry{}, busy: map[string]*busy{},
 		work: make(chan *entry), wake: make(chan struct{}, 1),
 	}
 	s.all.Store(&[]*entry{})
@@ -89,7 +106,7 @@ func (s *Scheduler) Set(targets []Target) {
 		if e == nil || !e.target.same(t) {
 			changed = true
 			e = newEntry(t, now)
-			heap.Push(&s.due, e)
+			s.due.add(e)
 		}
 		next[t.ID] = e
 	}
@@ -107,7 +124,7 @@ func (s *Scheduler) Set(targets []Target) {
 }
 
 func newEntry(t *Target, now time.Time) *entry {
-	e := &entry{target: *t, text: t.String(), place: now.Add(rand.N(t.Check.Interval))}
+	e := &entry{target: *t, text: t.String(), key: mesh.ServiceKey(t.Service), place: now.Add(rand.N(t.Check.Interval))}
 	e.at = e.place
 	if t.Failing {
 		e.streak.spoken, e.streak.word = true, mesh.Failing
@@ -119,8 +136,8 @@ func newEntry(t *Target, now time.Time) *entry {
 
 func (s *Scheduler) dropLocked(e *entry) {
 	e.gone = true
-	if e.index >= 0 {
-		heap.Remove(&s.due, e.index)
+	if e.in != nil {
+		heap.Remove(e.in, e.index)
 	}
 	tell(e.waiting, answer{err: notProbed(e.target.ID)})
 	e.waiting = nil
@@ -132,8 +149,7 @@ func (s *Scheduler) publishLocked() {
 		all = append(all, e)
 	}
 	slices.SortFunc(all, func(a, b *entry) int {
-		return cmp.Or(strings.Compare(mesh.ServiceKey(a.target.Service), mesh.ServiceKey(b.target.Service)),
-			strings.Compare(a.target.ID, b.target.ID))
+		return cmp.Or(strings.Compare(a.key, b.key), strings.Compare(a.target.ID, b.target.ID))
 	})
 	s.all.Store(&all)
 }
@@ -182,10 +198,10 @@ func (s *Scheduler) ask(id string, told chan answer) bool {
 	}
 	e.waiting = append(e.waiting, told)
 	// One that is under way began before it was asked for: another follows it.
-	if e.index >= 0 {
+	if e.in != nil {
 		if now := time.Now(); e.at.After(now) {
 			e.at = now
-			heap.Fix(&s.due, e.index)
+			heap.Fix(e.in, e.index)
 		}
 		s.poke()
 	}
@@ -219,18 +235,68 @@ func (s *Scheduler) Schedule(ctx context.Context) error {
 // idle is how long Schedule sleeps when there is nothing.
 const idle = time.Hour
 
-// next takes what is due off the heap, or tells how long to wait.
+// next takes what is due off the heap, and a worker of its service's share for it, or tells how long to wait.
 func (s *Scheduler) next() (*entry, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.due) == 0 {
-		return nil, idle
+	for len(s.due) > 0 {
+		if wait := time.Until(s.due[0].at); wait > 0 {
+			return nil, wait
+		}
+		e := s.due.first()
+		b := s.busy[e.key]
+		if b == nil {
+			b = &busy{}
+			s.busy[e.key] = b
+		}
+		if b.holds >= s.share {
+			b.parked.add(e)
+			continue
+		}
+		b.holds++
+		s.offered = e
+		return e, 0
 	}
-	if wait := time.Until(s.due[0].at); wait > 0 {
-		return nil, wait
+	return nil, idle
+}
+
+// free gives a worker back that a service held, to what is due of it.
+func (s *Scheduler) free(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.busy[key]
+	if b.holds--; len(b.parked) > 0 {
+		s.due.add(b.parked.first())
+		s.poke()
+	} else if b.holds == 0 {
+		delete(s.busy, key)
 	}
-	e, _ := heap.Pop(&s.due).(*entry)
-	return e, 0
+}
+
+// OldestDue returns for how long the probe has been due that has waited longest for a worker; zero if none
+// waits.
+func (s *Scheduler) OldestDue() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	oldest := now
+	look := func(e *entry) {
+		if e.at.Before(oldest) {
+			oldest = e.at
+		}
+	}
+	if len(s.due) > 0 {
+		look(s.due[0])
+	}
+	if s.offered != nil && !s.offered.gone {
+		look(s.offered)
+	}
+	for _, b := range s.busy {
+		if len(b.parked) > 0 {
+			look(b.parked[0])
+		}
+	}
+	return now.Sub(oldest)
 }
 
 // Work makes probes until ctx ends. A probe that is under way then is cut short, and counts for nothing.
@@ -239,6 +305,7 @@ func (s *Scheduler) Work(ctx context.Context) error {
 		select {
 		case e := <-s.work:
 			s.probe(ctx, e)
+			s.free(e.key)
 		case <-ctx.Done():
 			return nil
 		}
@@ -285,6 +352,9 @@ func tell(waiting []chan answer, a answer) {
 func (s *Scheduler) begin(e *entry) (waiting []chan answer, due time.Time, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.offered == e {
+		s.offered = nil
+	}
 	waiting, e.waiting = e.waiting, nil
 	return waiting, e.at, !e.gone
 }
@@ -319,35 +389,8 @@ func (s *Scheduler) again(e *entry) {
 	if len(e.waiting) > 0 {
 		e.at = now
 	}
-	heap.Push(&s.due, e)
+	s.due.add(e)
 	if e.index == 0 {
 		s.poke()
 	}
-}
-
-// queue is a heap of entries, the one that is due first at its front.
-type queue []*entry
-
-// Len, Less, Swap, Push and Pop implement heap.Interface.
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
-
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-
-func (q *queue) Push(x any) {
-	e, _ := x.(*entry)
-	e.index = len(*q)
-	*q = append(*q, e)
-}
-
-func (q *queue) Pop() any {
-	last := len(*q) - 1
-	e := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	e.index = -1
-	return e
 }

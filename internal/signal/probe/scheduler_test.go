@@ -239,3 +239,64 @@ func TestATargetTellsWhatIsProbed(t *testing.T) {
 		t.Errorf("Filled (-want +got):\n%s", diff)
 	}
 }
+
+// TestAMuteServiceKeepsNoOtherFromBeingProbed has 70 instances that never answer, each due each second.
+func TestAMuteServiceKeepsNoOtherFromBeingProbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{share: probe.Share(probe.Workers), hangs: "mute"}
+		defer b.start(probe.Workers)()
+		var targets []probe.Target
+		for i := range 70 {
+			targets = append(targets, target(fmt.Sprintf("mute-%d", i), func(t *probe.Target) {
+				t.Service, t.Check.Interval, t.Check.Timeout = "mute", time.Second, time.Minute
+			}))
+		}
+		b.Set(append(targets, target("a"), target("b", func(t *probe.Target) { t.Service = "MUTE" })))
+		time.Sleep(59 * time.Second)
+		synctest.Wait()
+		if n := b.count(); n < 5 {
+			t.Errorf("the instance of another service was probed %d times in six intervals", n)
+		}
+		if old := b.OldestDue(); old < 57*time.Second || old > 59*time.Second {
+			t.Errorf("the oldest due probe has waited for %v, want about a minute", old)
+		}
+		if b.most > 17 {
+			t.Errorf("%d probes under way at once, want a quarter of the workers and one more", b.most)
+		}
+		if _, err := b.Now(t.Context(), "a"); err != nil {
+			t.Errorf("Now of the other service: %v", err)
+		}
+		// Each has its turn, and what waited is dropped with its target.
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		b.mu.Lock()
+		for i := range 70 {
+			if id := fmt.Sprintf("mute-%d", i); len(b.begun[id]) == 0 {
+				t.Errorf("%s was never probed", id)
+			}
+		}
+		b.mu.Unlock()
+		b.Set([]probe.Target{target("a")})
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if old := b.OldestDue(); old != 0 {
+			t.Errorf("the oldest due probe has waited for %v when nothing is late", old)
+		}
+	})
+}
+
+func TestAProbeThatNoWorkerIsFreeForGrowsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{takes: time.Hour}
+		defer b.start(1)()
+		b.Set([]probe.Target{target("a", func(t *probe.Target) { t.Check.Interval, t.Check.Timeout = time.Second, time.Minute }),
+			target("b", func(t *probe.Target) {
+				t.Service, t.Check.Interval, t.Check.Timeout = "other", time.Second, time.Minute
+			})})
+		time.Sleep(40 * time.Second)
+		synctest.Wait()
+		if old := b.OldestDue(); old < 38*time.Second {
+			t.Errorf("the oldest due probe has waited for %v, want nearly 40 s", old)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	stdcmp "cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -19,6 +20,8 @@ import (
 type bench struct {
 	*probe.Scheduler
 	meter probe.Meter
+	share int    // of the workers for one service; 0: all of them
+	hangs string // the service whose probes never end
 	// results in turn, the last for ever; guarded by mu, as all below
 	mu      sync.Mutex
 	results map[string][]bool
@@ -41,6 +44,9 @@ func (b *bench) Probe(ctx context.Context, t *probe.Target) probe.Result {
 			b.results[t.ID] = rest[1:]
 		}
 	}
+	if b.hangs != "" && t.Service == b.hangs {
+		takes = time.Hour
+	}
 	b.mu.Unlock()
 	select {
 	case <-time.After(takes):
@@ -59,7 +65,7 @@ func (b *bench) start(workers int) (stop func()) {
 		b.results = map[string][]bool{}
 	}
 	b.begun = map[string][]time.Time{}
-	b.Scheduler = probe.New(b, &b.meter, func(t probe.Target, r mesh.Report) {
+	b.Scheduler = probe.New(b, &b.meter, stdcmp.Or(b.share, workers), func(t probe.Target, r mesh.Report) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.words = append(b.words, fmt.Sprintf("%s/%d %v", t.ID, t.Incarnation, r.Health))

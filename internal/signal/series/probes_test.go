@@ -13,7 +13,7 @@ import (
 func TestProbesByResultAndTheirLateness(t *testing.T) {
 	s := series.New(series.Config{})
 	s.Probes(func() series.Probes {
-		return series.Probes{Targets: 9, Failing: 2, Counts: probe.Counts{
+		return series.Probes{Targets: 9, Failing: 2, OldestDue: 1500 * time.Millisecond, Counts: probe.Counts{
 			HTTPPassed: 1, HTTPFailed: 2, TCPPassed: 3, TCPFailed: 4,
 			Lateness: probe.Lateness{Bounds: []time.Duration{time.Millisecond, time.Second}, Cumulative: []uint64{5, 9}, Count: 10, Sum: 4 * time.Second},
 		}}
@@ -25,7 +25,7 @@ func TestProbesByResultAndTheirLateness(t *testing.T) {
 	if diff := cmp.Diff(want, values(families["toska_probes_total"])); diff != "" {
 		t.Errorf("probes (-want +got):\n%s", diff)
 	}
-	for name, want := range map[string]float64{"toska_probe_targets": 9, "toska_probe_failing": 2, "toska_probe_lateness_seconds": 10} {
+	for name, want := range map[string]float64{"toska_probe_targets": 9, "toska_probe_failing": 2, "toska_probe_oldest_due_seconds": 1.5, "toska_probe_lateness_seconds": 10} {
 		if got := values(families[name])[own[1:]]; got != want {
 			t.Errorf("%s = %v, want %v", name, got, want)
 		}

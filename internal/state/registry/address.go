@@ -2,12 +2,16 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
 // defaultLoopback is where an instance listens that named no loopback address itself.
@@ -98,6 +102,35 @@ func (r *Registry) ownListener(ctx context.Context, address string, port int) bo
 		}
 	}
 	return false
+}
+
+// circles are the ports of a registration on which requests or probes reach the instance.
+type circles struct {
+	port     int
+	check    *mesh.Check
+	metadata map[string]string
+}
+
+// metaTCPPort is the key of the family's metadata that names the port of a TCP probe.
+const metaTCPPort = "tcp_port"
+
+// circle returns what of a registration leads back to the listeners of this node.
+func (r *Registry) circle(ctx context.Context, address string, c circles) []mesh.FieldError {
+	var out []mesh.FieldError
+	refuse := func(field string, port int, would string) {
+		if port > 0 && r.ownListener(ctx, address, port) {
+			out = append(out, mesh.FieldError{Field: field, Problem: fmt.Sprintf(
+				"%d at this address is a listener of this node itself, which would %s", port, would)})
+		}
+	}
+	refuse("port", c.port, "send requests in a circle")
+	if c.check != nil {
+		refuse("check.port", c.check.Port, "answer probes in the place of the instance")
+	}
+	if port, err := strconv.ParseUint(c.metadata[metaTCPPort], 10, 16); err == nil {
+		refuse("metadata."+metaTCPPort, int(port), "answer probes in the place of the instance")
+	}
+	return out
 }
 
 // hosts returns the placed addresses that an address stands for.

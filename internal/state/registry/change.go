@@ -25,25 +25,26 @@ func (r *Registry) Register(ctx context.Context, reg mesh.Registration) (mesh.In
 			Problem: "held needs a session (open one), or choose leased or permanent"})
 		return mesh.Instance{}, invalid(reg, fields)
 	}
-	inst, err := r.register(ctx, reg)
+	inst, err := r.register(ctx, reg, 0)
 	if err != nil {
 		return mesh.Instance{}, err
 	}
 	return *inst, nil
 }
 
-// register writes a new incarnation.
-func (r *Registry) register(ctx context.Context, reg mesh.Registration) (*mesh.Instance, error) {
+// register writes a new incarnation, for a caller that still believes in the one to resume, if any.
+func (r *Registry) register(ctx context.Context, reg mesh.Registration, resume uint64) (*mesh.Instance, error) {
 	caller := identity.FromContext(ctx)
-	rec, err := r.admit(ctx, caller, reg)
+	first, err := r.admit(ctx, caller, reg)
 	if err != nil {
 		return nil, err
 	}
 	for range maxTries {
-		number, err := r.claim(caller, rec.ID)
+		was, number, err := r.claim(caller, first.ID, reg.Owner, resume)
 		if err != nil {
 			return nil, err
 		}
+		rec := first.after(was)
 		rev, err := r.write(ctx, rec, number, Entry{What: DidRegister, Who: whoCalls(caller, r.cfg.NodeID)})
 		switch {
 		case err == nil:
@@ -58,24 +59,34 @@ func (r *Registry) register(ctx context.Context, reg mesh.Registration) (*mesh.I
 			return nil, contended(ctx, rec.ID)
 		}
 	}
-	return nil, contended(ctx, rec.ID)
+	return nil, contended(ctx, first.ID)
+}
+
+// after returns the record with what a new incarnation of the same run keeps of the one before: it was told
+// to the run and not to the incarnation.
+func (r Record) after(was *entry) Record {
+	if was == nil || r.Owner == "" || was.rec.Owner != r.Owner {
+		return r
+	}
+	r.Draining = was.rec.Draining
+	if edits := was.rec.Edits; len(edits) > 0 && len(wrongMetadata(over(r.Metadata, edits))) == 0 {
+		r.edit(edits)
+	}
+	return r
 }
 
 // admit checks a registration and returns the record to write for it.
 func (r *Registry) admit(ctx context.Context, caller identity.Caller, reg mesh.Registration) (Record, error) {
 	fields := wrongFields(reg, r.cfg.Names)
 	address, loopback := place(reg.Address, caller.Addr, r.cfg.NodeID)
-	if r.ownListener(ctx, address, reg.Port) {
-		fields = append(fields, mesh.FieldError{Field: "port", Problem: fmt.Sprintf(
-			"%d at this address is a listener of this node itself, which would send requests in a circle", reg.Port)})
-	}
+	fields = append(fields, r.circle(ctx, address, circles{reg.Port, reg.Check, reg.Metadata})...)
 	if err := invalid(reg, fields); err != nil {
 		return Record{}, err
 	}
 	rec := Record{
 		ID: reg.ID, Service: reg.Service, Address: address, Loopback: loopback, Port: reg.Port,
 		Metadata: maps.Clone(reg.Metadata), Check: clampCheck(reg.Check), Lifetime: reg.Lifetime,
-		Registrar: caller.Role.String(), Node: r.cfg.NodeID, RegisteredAt: time.Now().UTC(),
+		Registrar: caller.Role.String(), Owner: reg.Owner, Node: r.cfg.NodeID, RegisteredAt: time.Now().UTC(),
 	}
 	if rec.ID == "" {
 		rec.ID = newID(reg.Service)
@@ -99,28 +110,43 @@ func newID(service string) string {
 	return name[:min(len(name), most)] + "-" + strings.ToLower(rand.Text()[:12])
 }
 
-// claim returns the condition for writing a new incarnation of id, if the caller may.
-func (r *Registry) claim(caller identity.Caller, id string) (number uint64, err error) {
+// claim returns the condition for writing a new incarnation of id, and the entry that it replaces, if the
+// caller may and nobody else has taken the id since the incarnation to resume.
+func (r *Registry) claim(caller identity.Caller, id, owner string, resume uint64) (was *entry, number uint64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.running {
-		return 0, notRunning()
+		return nil, 0, notRunning()
 	}
 	if d, ok := r.damaged[keyOf(id)]; ok {
 		if !caller.MayChange(damagedRegistrar) {
-			return 0, unreadable(id)
+			return nil, 0, unreadable(id)
 		}
-		return d.number, nil
+		return nil, d.number, nil
 	}
 	e := r.entries[id]
 	if e == nil {
-		return 0, nil
+		return nil, 0, nil
 	}
 	if !caller.MayChange(e.rec.Registrar) {
-		return 0, forbidden(id, e.rec.Registrar)
+		return nil, 0, forbidden(id, e.rec.Registrar)
 	}
-	return e.number, nil
+	if resume != 0 && !sameRun(owner, e.rec.Owner) && r.takenLocked(e, resume) {
+		return nil, 0, stale(id)
+	}
+	return e, e.number, nil
 }
+
+// takenLocked reports whether an entry is later than an incarnation. In a store that began anew the numbers
+// say nothing, but who holds a session came after it.
+func (r *Registry) takenLocked(e *entry, incarnation uint64) bool {
+	l := r.leases[e.rec.ID]
+	return e.rec.Incarnation > incarnation ||
+		e.rec.Incarnation != incarnation && l != nil && l.incarnation == e.rec.Incarnation && l.session != nil
+}
+
+// sameRun reports whether two owners may be one run of a program: who does not say may be any.
+func sameRun(a, b string) bool { return a == "" || b == "" || a == b }
 
 // find returns the entry that ref names, if the caller may change it.
 func (r *Registry) find(caller identity.Caller, ref mesh.Ref) (*entry, error) {
@@ -273,6 +299,15 @@ func lapsed(id string) error {
 func stale(id string) error {
 	return &mesh.Error{Kind: mesh.ErrStale, Code: mesh.CodeStale,
 		Detail: "instance " + shorten(id) + " was registered again since; this incarnation of it no longer counts"}
+}
+
+// replaced tells the holder of a session that another one took its place. A run that replaced itself, because
+// an answer was lost on the way, may go on.
+func replaced(id, was, now string) error {
+	if was != "" && was == now {
+		return unavailable("the session of " + shorten(id) + " was opened again; this one is over")
+	}
+	return stale(id)
 }
 
 // damagedRegistrar stands for whoever registered an instance whose record cannot be read: it is nobody,

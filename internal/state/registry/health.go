@@ -20,9 +20,10 @@ func (r *Registry) report(ctx context.Context, caller identity.Caller, ref mesh.
 	if _, err := r.hear(caller, ref); err != nil {
 		return err
 	}
+	r.graceAnew(ref.ID) // before as well: the timers look as soon as the store tells of it
 	je := Entry{What: DidVerdict, Why: "reported " + rep.Health.String()}
 	err := r.change(ctx, caller, ref, je, func(rec *Record) bool {
-		heard, w := rec.revive(), wordOf(ByReport, rep)
+		heard, w := rec.hear(), wordOf(ByReport, rep)
 		if !heard && !rec.news(w) {
 			return false
 		}

@@ -20,6 +20,7 @@ const (
 type lease struct {
 	id          string
 	incarnation uint64
+	owner       string
 	lifetime    mesh.Lifetime
 	ttl         time.Duration
 	// heard is the last sign of life; zero if there was none since this node started.
@@ -128,11 +129,11 @@ func (l *lease) end(e *entry) time.Time {
 }
 
 // newLeaseLocked starts a lease that nobody was heard for.
-func (r *Registry) newLeaseLocked(id string, incarnation uint64, lt mesh.Lifetime, ttl time.Duration) *lease {
+func (r *Registry) newLeaseLocked(id string, incarnation uint64, owner string, lt mesh.Lifetime, ttl time.Duration) *lease {
 	if was := r.leases[id]; was != nil {
-		r.untrackLocked(id, stale(id))
+		r.untrackLocked(id, replaced(id, was.owner, owner))
 	}
-	l := &lease{id: id, incarnation: incarnation, lifetime: lt, ttl: ttl, index: -1}
+	l := &lease{id: id, incarnation: incarnation, owner: owner, lifetime: lt, ttl: ttl, index: -1}
 	l.deadline = time.Now().Add(ttl)
 	r.leases[id] = l
 	return l
@@ -140,17 +141,19 @@ func (r *Registry) newLeaseLocked(id string, incarnation uint64, lt mesh.Lifetim
 
 // trackLocked keeps the lease of an entry that this node hears.
 func (r *Registry) trackLocked(id string, e *entry) {
+	l := r.leases[id]
 	if e.rec.Node != r.cfg.NodeID {
-		r.untrackLocked(id, stale(id))
+		if l != nil {
+			r.untrackLocked(id, replaced(id, l.owner, e.rec.Owner))
+		}
 		return
 	}
-	l := r.leases[id]
 	if l == nil || l.incarnation != e.rec.Incarnation {
 		ttl := e.rec.TTL
 		if ttl == 0 {
 			ttl = mesh.LeaseTTL
 		}
-		l = r.newLeaseLocked(id, e.rec.Incarnation, e.rec.Lifetime, ttl)
+		l = r.newLeaseLocked(id, e.rec.Incarnation, e.rec.Owner, e.rec.Lifetime, ttl)
 		if r.running {
 			l.heard = time.Now()
 		}

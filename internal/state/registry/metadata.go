@@ -16,19 +16,46 @@ func (r *Registry) SetMetadata(ctx context.Context, ref mesh.Ref, set map[string
 	}
 	var wrong []mesh.FieldError
 	err := r.change(ctx, identity.FromContext(ctx), ref, Entry{What: DidMetadata, Why: "request"}, func(rec *Record) bool {
-		merged := make(map[string]string, len(rec.Metadata)+len(set))
-		maps.Copy(merged, rec.Metadata)
-		maps.Copy(merged, set)
-		if wrong = wrongMetadata(merged); len(wrong) > 0 || maps.Equal(merged, rec.Metadata) {
+		merged := over(rec.Metadata, set)
+		if wrong = append(wrongMetadata(merged), r.circle(ctx, rec.Address, circles{metadata: set})...); len(wrong) > 0 {
 			return false
 		}
-		rec.Metadata = merged
-		return true
+		return rec.edit(set)
 	})
 	if err == nil && len(wrong) > 0 {
 		return wrongChange(ref, wrong)
 	}
 	return err
+}
+
+// edit sets keys of the metadata and keeps what was registered apart, for the instance to be known again by
+// it. It reports whether anything changed.
+func (r *Record) edit(set map[string]string) bool {
+	merged := over(r.Metadata, set)
+	if maps.Equal(merged, r.Metadata) {
+		return false
+	}
+	if len(r.Edits) == 0 {
+		r.Registered = r.Metadata
+	}
+	r.Metadata, r.Edits = merged, over(r.Edits, set)
+	return true
+}
+
+// registered returns the metadata that the instance said itself.
+func (r *Record) registered() map[string]string {
+	if len(r.Edits) == 0 {
+		return r.Metadata
+	}
+	return r.Registered
+}
+
+// over returns a copy of m with the given keys set.
+func over(m, set map[string]string) map[string]string {
+	merged := make(map[string]string, len(m)+len(set))
+	maps.Copy(merged, m)
+	maps.Copy(merged, set)
+	return merged
 }
 
 func wrongChange(ref mesh.Ref, fields []mesh.FieldError) error {

@@ -36,25 +36,33 @@ type Record struct {
 	// Address is dialable, or NodeAddress of the node on whose loopback the instance listens.
 	Address string `json:"address"`
 	// Loopback is the loopback address to dial on that node; empty for an Address that is dialable.
-	Loopback string            `json:"loopback,omitempty"`
-	Port     int               `json:"port"`
+	Loopback string `json:"loopback,omitempty"`
+	Port     int    `json:"port"`
+	// Metadata is what counts: what the instance registered, and over it the Edits.
 	Metadata map[string]string `json:"metadata,omitempty"`
-	Check    *mesh.Check       `json:"check,omitempty"`
-	Lifetime mesh.Lifetime     `json:"lifetime"`
-	TTL      time.Duration     `json:"ttl,omitempty"`
+	// Edits are the keys that were set since the registration, Registered the metadata without them; both
+	// are nil until then.
+	Edits      map[string]string `json:"edits,omitempty"`
+	Registered map[string]string `json:"registered,omitempty"`
+	Check      *mesh.Check       `json:"check,omitempty"`
+	Lifetime   mesh.Lifetime     `json:"lifetime"`
+	TTL        time.Duration     `json:"ttl,omitempty"`
 	// Began is the health that the registration began with. It counts until a report or a probe has spoken.
 	Began mesh.Health `json:"began,omitempty"`
 	// Words are the last words on the health, one of each source that has spoken, sorted by source.
 	Words []Word `json:"words,omitempty"`
-	// Health, HealthOutput and HealthAt are the verdict that the words join to, Verdict whose word it is.
+	// Health and HealthOutput are the verdict that the words join to, Verdict whose word it is, and
+	// HealthAt since when it is this health.
 	Health       mesh.Health `json:"health"`
 	HealthOutput string      `json:"healthOutput,omitempty"`
 	HealthAt     time.Time   `json:"healthAt,omitzero"`
 	Verdict      Verdict     `json:"verdict,omitempty"`
 	Draining     bool        `json:"draining,omitempty"`
 	Registrar    string      `json:"registrar"`
-	Node         string      `json:"node"`
-	RegisteredAt time.Time   `json:"registeredAt"`
+	// Owner is the run of the program that registered; empty if it did not say.
+	Owner        string    `json:"owner,omitempty"`
+	Node         string    `json:"node"`
+	RegisteredAt time.Time `json:"registeredAt"`
 }
 
 // Encode returns the stored form of a record: format, checksum, content.
@@ -111,7 +119,7 @@ func Decode(data []byte) (Record, error) {
 	if len(r.Words) == 0 {
 		r.adopt(stored.Before)
 	} else {
-		r.join()
+		r.join(r.HealthAt)
 	}
 	return r, nil
 }

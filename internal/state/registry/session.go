@@ -26,7 +26,7 @@ func (r *Registry) Open(ctx context.Context, reg mesh.Registration, resume uint6
 			return s, err
 		}
 	}
-	inst, err := r.register(ctx, reg)
+	inst, err := r.register(ctx, reg, resume)
 	if err != nil {
 		return nil, err
 	}
@@ -36,13 +36,14 @@ func (r *Registry) Open(ctx context.Context, reg mesh.Registration, resume uint6
 		return nil, notRunning()
 	}
 	if e := r.entries[inst.ID]; e != nil && e.rec.Incarnation > inst.Incarnation {
-		return nil, stale(inst.ID)
+		return nil, replaced(inst.ID, reg.Owner, e.rec.Owner)
 	}
-	return r.attachLocked(inst), nil
+	return r.attachLocked(inst, reg.Owner), nil
 }
 
 // resume goes on with the current incarnation. It returns nil if that is another one, or says anything
-// else of itself, or if its time was up: the instance is then registered anew.
+// else of itself, or if its time was up: the instance is then registered anew, unless its id has another
+// owner by now.
 func (r *Registry) resume(ctx context.Context, reg mesh.Registration, incarnation uint64) (mesh.Session, error) {
 	caller := identity.FromContext(ctx)
 	ref := mesh.Ref{ID: reg.ID, Incarnation: incarnation}
@@ -73,7 +74,7 @@ func (r *Registry) resumeLocked(caller identity.Caller, ref mesh.Ref, reg mesh.R
 	if l == nil || l.dropping || !r.says(caller, &e.rec, reg) {
 		return nil, nil
 	}
-	return r.attachLocked(e.inst), nil
+	return r.attachLocked(e.inst, e.rec.Owner), nil
 }
 
 // says reports whether a held record is what the registration would write.
@@ -82,17 +83,17 @@ func (r *Registry) says(caller identity.Caller, rec *Record, reg mesh.Registrati
 	check := clampCheck(reg.Check)
 	return rec.Lifetime == mesh.Held && mesh.ServiceKey(rec.Service) == mesh.ServiceKey(reg.Service) &&
 		rec.Address == address && rec.Loopback == loopback && rec.Port == reg.Port &&
-		maps.Equal(rec.Metadata, reg.Metadata) &&
+		maps.Equal(rec.registered(), reg.Metadata) &&
 		(rec.Check == nil) == (check == nil) && (check == nil || *rec.Check == *check)
 }
 
 // attachLocked makes a new session the one of the instance's lease, and ends an older one.
-func (r *Registry) attachLocked(inst *mesh.Instance) *session {
+func (r *Registry) attachLocked(inst *mesh.Instance, owner string) *session {
 	l := r.leases[inst.ID]
 	if l == nil || l.incarnation != inst.Incarnation {
-		l = r.newLeaseLocked(inst.ID, inst.Incarnation, mesh.Held, mesh.LeaseTTL)
+		l = r.newLeaseLocked(inst.ID, inst.Incarnation, owner, mesh.Held, mesh.LeaseTTL)
 	}
-	l.endSession(stale(inst.ID))
+	l.endSession(replaced(inst.ID, l.owner, owner))
 	s := &session{r: r, inst: *inst, done: make(chan struct{})}
 	l.session = s
 	l.lost = time.Time{}
@@ -146,8 +147,16 @@ func (s *session) ref() mesh.Ref {
 // insider is the caller of what a session does: it was authorised when it was opened.
 func (s *session) insider() identity.Caller { return identity.Caller{Trusted: true} }
 
-// Instance returns the registration as it was accepted.
-func (s *session) Instance() mesh.Instance { return s.inst }
+// Instance returns the registration as it was accepted, and whether the instance drains now.
+func (s *session) Instance() mesh.Instance {
+	inst := s.inst
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	if e := s.r.entries[inst.ID]; e != nil && e.rec.Incarnation == inst.Incarnation {
+		inst.Draining = e.rec.Draining
+	}
+	return inst
+}
 
 // Renew restarts the lease.
 func (s *session) Renew(ctx context.Context) error {

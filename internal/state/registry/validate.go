@@ -83,6 +83,9 @@ func wrongFields(r mesh.Registration, names NameRule) []mesh.FieldError {
 	if r.ID != "" && !idPattern.MatchString(r.ID) {
 		add("id", shorten(r.ID)+" is not 1 to 128 letters, digits, dots, underscores, colons and hyphens, a letter or digit at either end")
 	}
+	if r.Owner != "" && !idPattern.MatchString(r.Owner) {
+		add("owner", shorten(r.Owner)+" is not 1 to 128 letters, digits, dots, underscores, colons and hyphens, a letter or digit at either end")
+	}
 	add("address", wrongAddress(r.Address))
 	add("port", wrongPort(r.Port))
 	out = append(out, wrongMetadata(r.Metadata)...)

@@ -61,6 +61,7 @@ func (r *Record) news(w Word) bool {
 // later replaces the earlier. The words of r may be shared with other copies of the record, and are not
 // modified.
 func (r *Record) say(w Word) {
+	now := w.At
 	if last, spoken := r.word(w.By); spoken && last.Health == w.Health {
 		w.At = last.At
 	}
@@ -72,12 +73,22 @@ func (r *Record) say(w Word) {
 	}
 	r.Words = append(words, w)
 	slices.SortFunc(r.Words, func(a, b Word) int { return strings.Compare(string(a.By), string(b.By)) })
-	r.join()
+	r.join(now)
 }
 
 // revive takes a soft word back, and reports whether there was one. What shows then is what the others
 // say.
 func (r *Record) revive() bool {
+	if !r.hear() {
+		return false
+	}
+	r.join(time.Now().UTC())
+	return true
+}
+
+// hear drops a soft word, and reports whether there was one. The verdict is the old one until the words are
+// joined.
+func (r *Record) hear() bool {
 	words := make([]Word, 0, len(r.Words))
 	for _, w := range r.Words {
 		if !w.By.soft() {
@@ -88,30 +99,33 @@ func (r *Record) revive() bool {
 		return false
 	}
 	r.Words = words
-	r.join()
 	return true
 }
 
 // join makes one verdict of the words. A soft one, which tells of life, wins; otherwise the worse of report
 // and probe counts (neither of them says suspect), and the earlier of two that are as bad. Until one of them
-// has spoken it is the health that the registration began with.
-func (r *Record) join() {
+// has spoken it is the health that the registration began with. now is when a health that changes does so.
+func (r *Record) join(now time.Time) {
 	won := Word{By: ByNobody, Health: r.Began}
 	for _, w := range r.Words {
 		switch {
 		case w.By.soft():
-			r.decide(w)
+			r.decide(w, now)
 			return
 		case won.By == ByNobody, w.Health > won.Health,
 			w.Health == won.Health && w.At.Before(won.At):
 			won = w
 		}
 	}
-	r.decide(won)
+	r.decide(won, now)
 }
 
-func (r *Record) decide(w Word) {
-	r.Health, r.HealthOutput, r.HealthAt, r.Verdict = w.Health, w.Output, w.At, w.By
+// decide makes a word the verdict. Who takes the same health over from another does not make it begin anew.
+func (r *Record) decide(w Word, now time.Time) {
+	if w.Health != r.Health || r.HealthAt.IsZero() && w.By != ByNobody {
+		r.HealthAt = now
+	}
+	r.Health, r.HealthOutput, r.Verdict = w.Health, w.Output, w.By
 }
 
 // adopt makes the words of a record whose writer kept the verdict alone, and the health to return to when a

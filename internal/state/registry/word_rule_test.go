@@ -92,7 +92,9 @@ func play(t *testing.T, r *running, beganFailing bool, steps []step) string {
 	if err != nil {
 		return err.Error()
 	}
+	now := &since{}
 	for _, st := range steps {
+		began := time.Now()
 		first, wrote := revision(t, r).Number, false
 		switch st.do {
 		case "report":
@@ -114,8 +116,14 @@ func play(t *testing.T, r *running, beganFailing bool, steps []step) string {
 				return err.Error()
 			}
 		}
+		if wrong := now.look(t, r, began); wrong != "" {
+			return wrong
+		}
 		advance(time.Second)
 		wrote = m.settle() || wrote
+		if wrong := now.look(t, r, began); wrong != "" {
+			return wrong
+		}
 		inst, err := r.Instance(t.Context(), "a")
 		if err != nil {
 			return err.Error()
@@ -129,6 +137,34 @@ func play(t *testing.T, r *running, beganFailing bool, steps []step) string {
 		if wrong := m.compare(&inst); wrong != "" {
 			return wrong
 		}
+	}
+	return ""
+}
+
+// since is the health that was seen last, and when it began.
+type since struct {
+	health mesh.Health
+	at     time.Time
+}
+
+// look returns what is wrong with the time of the verdict: it is a new one for a new health alone.
+func (s *since) look(t *testing.T, r *running, began time.Time) string {
+	t.Helper()
+	inst, err := r.Instance(t.Context(), "a")
+	if err != nil {
+		return err.Error()
+	}
+	last := *s
+	s.health, s.at = inst.Health, inst.HealthAt
+	switch {
+	case inst.HealthBy == "" && last.at.IsZero() && inst.HealthAt.IsZero():
+		return ""
+	case inst.Health == last.health && !last.at.IsZero():
+		if !inst.HealthAt.Equal(last.at) {
+			return fmt.Sprintf("it is %s since %s, want since %s: %+v", inst.Health, inst.HealthAt, last.at, inst.Evidence)
+		}
+	case inst.HealthAt.Before(began.UTC()) || inst.HealthAt.After(time.Now()):
+		return fmt.Sprintf("it has become %s at %s, want after %s: %+v", inst.Health, inst.HealthAt, began, inst.Evidence)
 	}
 	return ""
 }
@@ -148,7 +184,7 @@ func (m *heardOf) compare(inst *mesh.Instance) string {
 	decided := inst.HealthBy == "" && m.probe == nil && m.report == nil && !m.soft
 	for _, e := range inst.Evidence {
 		got = append(got, e.Source+" "+e.Health.String())
-		decided = decided || e.Source == inst.HealthBy && e.Health == inst.Health && e.At.Equal(inst.HealthAt) && e.Output == inst.HealthOutput
+		decided = decided || e.Source == inst.HealthBy && e.Health == inst.Health && e.Output == inst.HealthOutput
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		return "evidence (-want +got):\n" + d

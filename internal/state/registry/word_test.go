@@ -155,11 +155,37 @@ func TestEvidenceTellsWhoSaidWhatAndWhen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if heard.HealthBy != "report" || !heard.HealthAt.Equal(began) {
-			t.Errorf("heard again, it is by %q at %s, want the report since %s", heard.HealthBy, heard.HealthAt, began)
+		if heard.HealthBy != "report" || !heard.HealthAt.Equal(began.Add(4*time.Second)) || !heard.Evidence[1].At.Equal(began) {
+			t.Errorf("heard again, it is by %q at %s on the word of %s, want the report's of %s and the health of now",
+				heard.HealthBy, heard.HealthAt, heard.Evidence[1].At, began)
 		}
 		if len(inst.Evidence) != 2 || inst.Evidence[0].Health != mesh.Failing {
 			t.Errorf("an instance that was handed out was modified: %+v", inst.Evidence)
+		}
+	})
+}
+
+func TestAHealthThatTwoSourcesChangeIsSinceItChanged(t *testing.T) {
+	bubble(t, func(t *testing.T, r *running) {
+		openSession(t, r, "a", 0)
+		began := time.Now()
+		for i, c := range []struct {
+			name  string
+			say   func()
+			since int // second
+		}{
+			{"the report fails", func() { report(t, r, mesh.Failing) }, 0},
+			{"the probe fails as well", func() { judge(t, r, mesh.Failing) }, 0},
+			{"the report passes, and the probe still fails", func() { report(t, r, mesh.Passing) }, 0},
+			{"the probe passes too", func() { judge(t, r, mesh.Passing) }, 3},
+			{"the probe fails again", func() { judge(t, r, mesh.Failing) }, 4},
+		} {
+			c.say()
+			inst, err := r.Instance(t.Context(), "a")
+			if want := began.Add(time.Duration(c.since) * time.Second); err != nil || !inst.HealthAt.Equal(want) {
+				t.Errorf("%d %s: %s since %s (%v), want since %s", i, c.name, inst.Health, inst.HealthAt, err, want)
+			}
+			advance(time.Second)
 		}
 	})
 }

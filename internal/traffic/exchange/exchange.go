@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/netip"
 	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/traffic/poll"
 )
 
 // Exchange is one request and its answer.
@@ -15,11 +17,17 @@ type Exchange struct {
 	Body Body
 	// Answer takes the answer.
 	Answer Answer
+	// Carrier runs the exchange on an event loop; nil where a goroutine of its own does.
+	Carrier *poll.Carrier
+	// Bounds of the client: the listener's, unless the handler sets others before it pulls the body or
+	// answers.
+	Bounds Bounds
 	// Record is what the signals will tell of the exchange; handlers fill in what they know.
 	Record Record
 }
 
-// Handler answers exchanges. When it returns, the exchange has been answered, or the protocol ends
+// Handler answers exchanges. One that blocks on anything but the exchange itself, or hands it to another
+// goroutine, calls Carrier.Leave first. When it returns, the exchange has been answered, or the protocol ends
 // the connection.
 type Handler interface {
 	ServeExchange(ctx context.Context, x *Exchange)
@@ -43,6 +51,10 @@ type Request struct {
 	Host []byte
 	// Scheme is that of the listener.
 	Scheme string
+	// Listener is the name of the listener.
+	Listener string
+	// Secure is what the TLS handshake established; nil on a plain connection.
+	Secure *Secure
 	// Minor is 0 or 1: HTTP/1.0 or HTTP/1.1. Protocols above say 1.
 	Minor  int
 	Fields Fields
@@ -54,8 +66,9 @@ type Request struct {
 	WebSocket bool
 	// Trailers says that the client takes trailers (TE: trailers).
 	Trailers bool
-	// Client is the peer of the connection.
-	Client netip.AddrPort
+	// Client is the peer of the connection, or whom a PROXY header named in its place, and Local the
+	// address that it connected to.
+	Client, Local netip.AddrPort
 	// Origin is the client that a trusted proxy speaks for; invalid without one. Via is what such proxies
 	// said of the way before the peer, ForwardedHost the host that the client asked for.
 	Origin        netip.Addr
@@ -136,7 +149,8 @@ type Answer interface {
 	Write(p []byte, last bool) error
 	// Flush sends what is held back.
 	Flush() error
-	// Alive reports, without waiting, whether the client is still there.
+	// Alive reports, without waiting, whether the client may still be there: one that has only said that
+	// nothing more comes from it is.
 	Alive() bool
 	// End completes the answer.
 	End(trailers Fields) error
@@ -149,6 +163,17 @@ type Tunnel interface {
 	io.Writer
 	// Next returns the next bytes from the client, valid until the call after; io.EOF at their end.
 	Next() ([]byte, error)
+	// Until makes Next return os.ErrDeadlineExceeded once t has passed, after which Next may be called again;
+	// the zero time is never. Whoever calls Next calls it.
+	Until(t time.Time)
+	// Wake makes a Next that waits, or the next one, return os.ErrDeadlineExceeded, from another goroutine.
+	Wake()
+	// WriteUntil breaks the writes that are not done when t has passed, from another goroutine too; the zero
+	// time is never.
+	WriteUntil(t time.Time) error
+	// Draining reports whether the peer's listener has been told to end its connections. Next is woken when
+	// that begins.
+	Draining() bool
 	// CloseWrite tells the client that nothing more comes.
 	CloseWrite() error
 	// Abort makes a blocked Next and Write return.
@@ -176,9 +201,11 @@ const (
 	CodeBadRequest     = "TOSKA-REQ-MALFORMED"
 	CodeBadPath        = "TOSKA-REQ-PATH"
 	CodeBadHost        = "TOSKA-REQ-HOST"
+	CodeMisdirected    = "TOSKA-REQ-MISDIRECTED"
 	CodeBadFraming     = "TOSKA-REQ-FRAMING"
 	CodeFieldsTooLarge = "TOSKA-REQ-FIELDS-TOO-LARGE"
 	CodeURITooLong     = "TOSKA-REQ-URI-TOO-LONG"
+	CodeBodyTooLarge   = "TOSKA-REQ-BODY-TOO-LARGE"
 	CodeMethod         = "TOSKA-REQ-METHOD"
 	CodeVersion        = "TOSKA-REQ-VERSION"
 	CodeExpect         = "TOSKA-REQ-EXPECT"

@@ -26,7 +26,8 @@ const (
 	Trailer
 	// Expect is answered here.
 	Expect
-	// Forwarding fields (X-Forwarded-*, Forwarded, X-Real-IP …) are ours to say; a stranger's are removed.
+	// Forwarding fields (X-Forwarded-*, Forwarded, X-Real-IP, Client-Cert …) are ours to say; a stranger's
+	// are removed.
 	Forwarding
 	// Refused fields never pass: Proxy, X-Original-URL and every name with an underscore.
 	Refused
@@ -115,6 +116,14 @@ var kinds = func() (t [24][]namedKind) {
 		{"expect", Expect},
 		{"forwarded", Forwarding},
 		{"x-real-ip", Forwarding},
+		{"client-cert", Forwarding},
+		{"client-cert-chain", Forwarding},
+		{"x-client-cert", Forwarding},
+		{"x-client-certificate", Forwarding},
+		{"x-ssl-cert", Forwarding},
+		{"x-ssl-client-cert", Forwarding},
+		{"ssl-client-cert", Forwarding},
+		{"x-arr-clientcert", Forwarding},
 		{"x-original-url", Refused},
 		{"x-rewrite-url", Refused},
 		{"proxy", Refused},

@@ -2,6 +2,8 @@ package exchange_test
 
 import (
 	"bytes"
+	"net/url"
+	slashpath "path"
 	"strings"
 	"testing"
 
@@ -114,12 +116,41 @@ func FuzzCanonical(f *testing.F) {
 				}
 			}
 		}
+		if want := reference(string(raw)); unescape(t, string(path)) != want {
+			t.Fatalf("%q became %q, and the standard library makes %q of it", raw, path, want)
+		}
 		for _, c := range path {
 			if c < 0x20 || c == 0x7f || c == '\\' {
 				t.Fatalf("%q became %q", raw, path)
 			}
 		}
 	})
+}
+
+// encodedSlash stands for one while paths are compared: it is no character of a path.
+const encodedSlash = "\x01"
+
+// reference cleans and decodes a path that was taken, by the standard library.
+func reference(raw string) string {
+	decoded, err := url.PathUnescape(strings.NewReplacer("%2f", encodedSlash, "%2F", encodedSlash).Replace(raw))
+	if err != nil {
+		return "nothing: " + err.Error()
+	}
+	clean := slashpath.Clean(decoded)
+	last := decoded[strings.LastIndexByte(decoded, '/')+1:]
+	if clean != "/" && (last == "" || last == "." || last == "..") {
+		clean += "/"
+	}
+	return clean
+}
+
+func unescape(t *testing.T, path string) string {
+	t.Helper()
+	s, err := url.PathUnescape(strings.ReplaceAll(path, "%2F", encodedSlash))
+	if err != nil {
+		t.Fatalf("the canonical path %q: %v", path, err)
+	}
+	return s
 }
 
 func BenchmarkCanonical(b *testing.B) {

@@ -47,8 +47,11 @@ func problem(x *Exchange, status int, code, detail, allow string, last bool) {
 	b = append(b, x.Request.ID...)
 	b = append(b, "\"}\n"...)
 	fields := problemFields
-	if status == http.StatusMethodNotAllowed {
+	switch status {
+	case http.StatusMethodNotAllowed:
 		fields = append(slices.Clip(fields), Field{Name: []byte("Allow"), Value: []byte(allow)})
+	case http.StatusUpgradeRequired:
+		fields = problemFieldsUpgrade
 	}
 	h := Head{Status: status, Fields: fields, Length: int64(len(b)), Close: last}
 	if x.Answer.Start(&h) != nil || x.Answer.Write(b, true) != nil || x.Answer.End(nil) != nil {
@@ -66,6 +69,12 @@ var problemFields = Fields{
 	{Name: []byte("Content-Type"), Value: []byte("application/problem+json")},
 	{Name: []byte("Cache-Control"), Value: []byte("no-store")},
 }
+
+// problemFieldsUpgrade say what can be upgraded to: RFC 9110 section 15.5.22, RFC 6455 section 4.4.
+var problemFieldsUpgrade = append(slices.Clip(problemFields),
+	Field{Name: []byte("Connection"), Value: []byte("Upgrade")},
+	Field{Name: []byte("Upgrade"), Value: []byte("websocket")},
+	Field{Name: []byte("Sec-WebSocket-Version"), Value: []byte("13")})
 
 // StatusText returns the standard reason phrase of a status, or "Status" for one that has none.
 func StatusText(status int) string {

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -16,6 +17,8 @@ type answer struct {
 	s   *session
 	out *[]byte // borrowed; what waits to be written
 
+	pace      exchange.Pace
+	wrote     bool // something went out: from then on the client's pace counts
 	mode      answerMode
 	left      int64
 	count     int64
@@ -53,16 +56,14 @@ func (a *answer) start(c *Conn, s *session) {
 	a.c, a.s, a.out, a.mode, a.left, a.count, a.status = c, s, nil, answerEmpty, 0, 0, 0
 	a.keep, a.oldClient, a.head, a.started, a.ended, a.tunneled = false, false, false, false, false, false
 	a.answered, a.told = false, false
+	a.pace, a.wrote = exchange.Pace{}, false
 }
 
 // Started implements exchange.Answer.
 func (a *answer) Started() bool { return a.started }
 
-// Alive implements exchange.Answer. A client that has closed its side counts as gone: this is asked
-// only while nothing is under way for it.
-func (a *answer) Alive() bool {
-	return len(a.c.src.pending()) > 0 || a.c.src.quiet()
-}
+// Alive implements exchange.Answer.
+func (a *answer) Alive() bool { return !a.c.src.broken() }
 
 // goOn tells a client that waits for it to send its body.
 func (a *answer) goOn() error {
@@ -80,6 +81,10 @@ func (a *answer) goOn() error {
 func (a *answer) Interim(status int, f exchange.Fields) error {
 	if a.started || a.oldClient || status == 100 || status == 101 {
 		return nil
+	}
+	if a.s.req.expect { // the upload's goroutine may be telling the client to go on
+		a.early.Lock()
+		defer a.early.Unlock()
 	}
 	b := a.borrow()
 	b = appendStatusLine(b, status, nil)
@@ -272,15 +277,39 @@ func (a *answer) flushAll(b []byte) error {
 	return err
 }
 
+// writeNow writes all of p. What the system takes of it is progress, and a client that makes too little is
+// given up. The first write of an answer seldom waits, and is not held against the client.
 func (a *answer) writeNow(p []byte) error {
-	if err := a.c.write.keep(time.Now(), a.c.srv.Timeouts.Stall); err != nil {
-		return exchange.ErrClientGone
+	bounds := &a.s.x.Bounds
+	for {
+		now, after := time.Now(), bounds.Idle
+		if a.wrote && after > 0 {
+			if after = a.pace.Left(bounds); after <= 0 {
+				return errReadsSlowly
+			}
+		}
+		if err := a.c.write.keep(now, after); err != nil {
+			return exchange.ErrClientGone
+		}
+		n, err := a.c.conn.Write(p)
+		if err == nil && !a.wrote {
+			a.wrote = true
+			return nil
+		}
+		if err != nil && (n == 0 || !isTimeout(err)) {
+			return exchange.ErrClientGone
+		}
+		a.pace.Waited(bounds, time.Since(now), n)
+		a.wrote = true
+		if err == nil {
+			return nil
+		}
+		p = p[n:]
 	}
-	if _, err := a.c.conn.Write(p); err != nil {
-		return exchange.ErrClientGone
-	}
-	return nil
 }
+
+// errReadsSlowly is a client that does not keep the least rate.
+var errReadsSlowly = fmt.Errorf("%w: it reads too slowly", exchange.ErrClientGone)
 
 func appendStatusLine(b []byte, status int, reason []byte) []byte {
 	b = append(b, "HTTP/1.1 "...)

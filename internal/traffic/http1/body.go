@@ -13,7 +13,9 @@ import (
 type body struct {
 	src      *source
 	lim      *Limits
-	stall    time.Duration
+	bounds   *exchange.Bounds
+	began    time.Time // when the ceiling of bounds began to count
+	pace     exchange.Pace
 	left     int64 // of the body, or of the chunk
 	held     int   // bytes of the piece handed out last
 	ext      int   // bytes of chunk extensions so far
@@ -39,9 +41,10 @@ const (
 	untilClose
 )
 
-// start readies b for a message whose head said fr.
-func (b *body) start(src *source, fr *framing, lim *Limits, stall time.Duration) {
-	*b = body{src: src, lim: lim, stall: stall, trailers: b.trailers[:0]}
+// start readies b for a message whose head said fr. The bounds are looked at when something is read: until
+// then they may be changed.
+func (b *body) start(src *source, fr *framing, lim *Limits, bounds *exchange.Bounds) {
+	*b = body{src: src, lim: lim, bounds: bounds, trailers: b.trailers[:0]}
 	switch {
 	case fr.chunked:
 		b.kind = chunked
@@ -81,6 +84,9 @@ func (b *body) next() ([]byte, error) {
 		if err := b.toData(); err != nil {
 			return nil, err
 		}
+	}
+	if !b.bounds.Admits(b.count + b.left) {
+		return nil, exchange.ErrBodyTooLarge
 	}
 	p, err := b.available()
 	if err != nil {
@@ -125,10 +131,54 @@ func (b *body) wait() error {
 			return err
 		}
 	}
-	if err := b.src.read.keep(time.Now(), b.stall); err != nil {
+	now := time.Now()
+	after, err := b.patience(now)
+	if err != nil {
 		return err
 	}
-	return b.src.fill()
+	if err := b.src.read.keep(now, after); err != nil {
+		return err
+	}
+	had := len(b.src.pending())
+	err = b.src.fill()
+	if b.bounds.Rate > 0 || err != nil {
+		return b.waited(now, len(b.src.pending())-had, err)
+	}
+	return nil
+}
+
+// patience returns how long the sender may be waited for now.
+func (b *body) patience(now time.Time) (time.Duration, error) {
+	after := b.bounds.Idle
+	if b.bounds.Rate > 0 && after > 0 {
+		if after = b.pace.Left(b.bounds); after <= 0 {
+			return 0, exchange.ErrBodySlow
+		}
+	}
+	if b.bounds.Ceiling <= 0 {
+		return after, nil
+	}
+	left := b.bounds.Ceiling - now.Sub(b.began)
+	if left <= 0 {
+		return 0, exchange.ErrBodyLong
+	}
+	if after <= 0 {
+		return left, nil
+	}
+	return min(after, left), nil
+}
+
+// waited notes what a wait brought, and names the bound that ended it.
+func (b *body) waited(since time.Time, n int, err error) error {
+	now := time.Now()
+	b.pace.Waited(b.bounds, now.Sub(since), n)
+	if !isTimeout(err) || b.src.read.stopped.Load() || now.Sub(since) >= b.bounds.Idle && b.bounds.Idle > 0 {
+		return err
+	}
+	if _, out := b.patience(now); out != nil {
+		return out
+	}
+	return err
 }
 
 // Buffered implements exchange.Body. It hands out no piece of a chunked body: its end is not known

@@ -2,6 +2,7 @@ package http1_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,20 +17,31 @@ import (
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange/exchangetest"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/poll"
 )
 
 func TestExchangesAreWhatThePortSays(t *testing.T) {
 	t.Run("over TCP, read by descriptor", func(t *testing.T) {
-		exchangetest.TestProtocol(t, func(tb testing.TB, h exchange.Handler) exchangetest.Client { return openTCP(tb, h, false) })
+		exchangetest.TestProtocol(t, func(tb testing.TB, h exchange.Handler) exchangetest.Client { return openTCP(tb, h, false) }, exchangetest.Can{})
 	})
 	t.Run("over TCP, read plainly", func(t *testing.T) {
-		exchangetest.TestProtocol(t, func(tb testing.TB, h exchange.Handler) exchangetest.Client { return openTCP(tb, h, true) })
+		exchangetest.TestProtocol(t, func(tb testing.TB, h exchange.Handler) exchangetest.Client { return openTCP(tb, h, true) }, exchangetest.Can{})
+	})
+	t.Run("over TCP, on an event loop", func(t *testing.T) {
+		loops := newLoops(t)
+		exchangetest.TestProtocol(t, func(tb testing.TB, h exchange.Handler) exchangetest.Client {
+			server, far := loopedPair(tb, loops)
+			return attendConn(tb, newServer(tb, h), server, far)
+		}, exchangetest.Can{})
+	})
+	t.Run("over TLS", func(t *testing.T) {
+		exchangetest.TestProtocol(t, func(tb testing.TB, h exchange.Handler) exchangetest.Client { return openTLS(tb, h) }, exchangetest.Can{})
 	})
 	t.Run("over a pipe", func(t *testing.T) {
 		exchangetest.TestProtocol(t, func(tb testing.TB, h exchange.Handler) exchangetest.Client {
 			server, client := net.Pipe()
 			return serveConn(tb, newServer(tb, h), server, client)
-		})
+		}, exchangetest.Can{Window: 128 << 10})
 	})
 }
 
@@ -64,6 +76,62 @@ func tcpPair(t testing.TB) (server, far net.Conn) {
 		t.Fatal(err)
 	}
 	return server, far
+}
+
+// newLoops returns a running loop, or skips where there are none.
+func newLoops(t testing.TB) *poll.Loops {
+	t.Helper()
+	loops, err := poll.New(1)
+	if errors.Is(err, poll.ErrUnsupported) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { loops.Run(ctx) })
+	t.Cleanup(func() {
+		stop()
+		wg.Wait()
+	})
+	return loops
+}
+
+// loopedPair is tcpPair with the server's end on a loop.
+func loopedPair(t testing.TB, loops *poll.Loops) (server, far net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	shared, err := loops.Listen(ln.(*net.TCPListener))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shared.Close()
+	if far, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if server, err = shared.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return server, far
+}
+
+// attendConn is serveConn for a connection of a loop.
+func attendConn(t testing.TB, srv *http1.Server, server, far net.Conn) *client {
+	t.Helper()
+	conn := http1.NewConn(srv, server)
+	done := make(chan struct{})
+	conn.Attend(t.Context(), func() bool { return false }, func() { close(done) })
+	t.Cleanup(func() {
+		_ = far.Close()
+		conn.Abort()
+		<-done
+	})
+	return &client{t: t, conn: far, br: bufio.NewReader(far)}
 }
 
 // serveConn serves one end of a connection and returns a client on the other.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/poll"
 )
 
 // Server is what all connections of a listener share. It is not modified once connections use it.
@@ -26,6 +27,8 @@ type Server struct {
 	Log      *slog.Logger
 	// Scheme of the listener: "http" or "https".
 	Scheme string
+	// Name of the listener.
+	Name string
 	// Trusted reports whether a peer is a proxy whose word on its own clients counts; nil trusts none.
 	Trusted func(netip.Addr) bool
 	// PlainReads reads through net.Conn alone, as connections that have no descriptor are read.
@@ -41,13 +44,19 @@ type Conn struct {
 	src    source
 	write  deadline
 	client netip.AddrPort
-	state  atomic.Int32
+	local  netip.AddrPort
+	secure *exchange.Secure // nil on a plain connection
+	// accepted is when the connection came; zero once its first request has begun
+	accepted time.Time
+	state    atomic.Int32
 	// draining makes the exchange under way the last one
 	draining func() bool
 	// drain is held while Drain sets its deadline
 	drain sync.Mutex
 	// the session that serves the current exchange; nil in between
 	s *session
+	// what the connection has become; nil for as long as it carries exchanges
+	tunnel atomic.Pointer[tunnel]
 }
 
 // The states of a connection. Only an idle one may be closed under it.
@@ -67,13 +76,10 @@ type session struct {
 
 // NewConn returns a connection that Serve will serve. It does not start anything.
 func NewConn(srv *Server, conn net.Conn) *Conn {
-	c := &Conn{srv: srv, conn: conn}
+	c := &Conn{srv: srv, conn: conn, accepted: time.Now()}
 	c.src.start(conn, srv.Buffers, srv.PlainReads)
 	c.write.set = conn.SetWriteDeadline
-	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		ap := a.AddrPort()
-		c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-	}
+	c.client, c.local = addrPort(conn.RemoteAddr()), addrPort(conn.LocalAddr())
 	return c
 }
 
@@ -81,20 +87,78 @@ func NewConn(srv *Server, conn net.Conn) *Conn {
 // makes the exchange under way the last one.
 func (c *Conn) Serve(ctx context.Context, draining func() bool) {
 	defer c.close()
-	defer func() {
-		// A fault of ours outside the handler ends this connection, and nothing else.
-		if v := recover(); v != nil {
-			c.srv.Log.Error("panic on a connection", "panic", v, "stack", string(debug.Stack()))
-		}
-	}()
+	defer c.contain()
 	c.draining = draining
 	for c.serveOne(ctx) {
 	}
 }
 
+// Attend is Serve for a connection of a loop: it returns at once, and the loop serves. done is called
+// when the connection has ended.
+func (c *Conn) Attend(ctx context.Context, draining func() bool, done func()) {
+	c.draining = draining
+	looped := c.src.looped
+	looped.Serve(func() {
+		if c.turn(ctx, looped) {
+			return
+		}
+		c.close()
+		done()
+	})
+}
+
+// turn serves what has come, and reports whether the connection is parked until more comes.
+func (c *Conn) turn(ctx context.Context, looped *poll.Conn) (parked bool) {
+	defer c.contain()
+	// The first look comes before anything else: it is what tells that the deadline has passed.
+	for looked := false; ; looked = true {
+		for len(c.src.pending()) == 0 {
+			if looked {
+				if err := c.idle(); err != nil {
+					return false
+				}
+				if looped.Park() {
+					return true
+				}
+			}
+			looked = true
+			if again, err := c.src.try(); !again && err != nil {
+				return false
+			}
+		}
+		if !c.serveOne(ctx) {
+			return false
+		}
+	}
+}
+
+// idle sets the deadline of a connection that has nothing to do.
+func (c *Conn) idle() error {
+	if err := c.src.read.keep(time.Now(), c.srv.Timeouts.Idle); err != nil {
+		return err
+	}
+	if c.state.Load() == closing || c.draining() {
+		// Drain came before the connection was idle, or before the deadline of an idle one was set.
+		return c.conn.SetReadDeadline(time.Now().Add(crossTime))
+	}
+	return nil
+}
+
+// contain lets a fault of ours outside the handler end this connection, and nothing else.
+func (c *Conn) contain() {
+	if v := recover(); v != nil {
+		c.srv.Log.Error("panic on a connection", "panic", v, "stack", string(debug.Stack()))
+	}
+}
+
 // Drain closes the connection if it is idle. One that is serving ends after its exchange. A request
-// that was on its way when the connection was drained is still served.
+// that was on its way when the connection was drained is still served, and one that has become a tunnel is
+// told.
 func (c *Conn) Drain() {
+	if t := c.tunnel.Load(); t != nil {
+		t.Wake()
+		return
+	}
 	c.drain.Lock()
 	defer c.drain.Unlock()
 	if c.state.CompareAndSwap(idle, closing) {
@@ -103,7 +167,7 @@ func (c *Conn) Drain() {
 }
 
 // Abort breaks the connection whatever it is doing.
-func (c *Conn) Abort() { _ = c.conn.Close() }
+func (c *Conn) Abort() { abandon(c.conn) }
 
 func (c *Conn) close() {
 	c.src.release()
@@ -113,12 +177,8 @@ func (c *Conn) close() {
 // serveOne serves one exchange and reports whether the connection may serve another.
 func (c *Conn) serveOne(ctx context.Context) (keep bool) {
 	if len(c.src.pending()) == 0 {
-		if err := c.src.read.keep(time.Now(), c.srv.Timeouts.Idle); err != nil {
+		if err := c.idle(); err != nil {
 			return false
-		}
-		if c.state.Load() == closing || c.draining() {
-			// Drain came before the connection was idle, or before the deadline of an idle one was set.
-			_ = c.conn.SetReadDeadline(time.Now().Add(crossTime))
 		}
 		if err := c.src.fill(); err != nil {
 			return false
@@ -139,6 +199,11 @@ func (c *Conn) serveOne(ctx context.Context) (keep bool) {
 	return keep && c.state.CompareAndSwap(active, idle)
 }
 
+// bounds are those of a client while no handler sets others.
+func (srv *Server) bounds() exchange.Bounds {
+	return exchange.Bounds{Body: srv.Limits.Body, Rate: srv.Limits.Rate, Idle: srv.Timeouts.Stall, Ceiling: srv.Timeouts.Body}
+}
+
 func (srv *Server) session() *session {
 	if s, ok := srv.sessions.Get().(*session); ok {
 		return s
@@ -149,19 +214,32 @@ func (srv *Server) session() *session {
 func (c *Conn) exchange(ctx context.Context, s *session) (keep bool) {
 	s.req.reset()
 	s.body.count, s.body.peeked = 0, 0
-	s.x = exchange.Exchange{Body: exchange.NoBody{}, Answer: &s.ans}
+	s.x = exchange.Exchange{Body: exchange.NoBody{}, Answer: &s.ans, Bounds: c.srv.bounds()}
+	if c.src.looped != nil {
+		s.x.Carrier = c.src.looped.Carrier()
+	}
+	s.x.Record.Phase = exchange.PhaseParse
+	begun := time.Now()
+	if !c.accepted.IsZero() {
+		s.x.Record.Phases.Accept, c.accepted = begun.Sub(c.accepted), time.Time{}
+	}
 	s.ans.start(c, s)
 	err := c.readHead(&s.req)
 	s.x.Request = s.req.Request
 	c.identify(&s.x.Request)
+	s.x.Record.Phases.Parse = s.x.Request.Received.Sub(begun)
+	if err == nil && c.misdirected(&s.x.Request) {
+		err = errMisdirected
+	}
 	s.ans.keep = err == nil && !s.req.close
 	s.ans.oldClient = s.req.Minor == 0 && err == nil
 	s.ans.head = string(s.req.Method) == "HEAD"
 	if err != nil {
 		return c.refuse(s, err)
 	}
-	if s.body.start(&c.src, &s.req.framing, &c.srv.Limits, c.srv.Timeouts.Stall); s.req.Length != 0 {
+	if s.body.start(&c.src, &s.req.framing, &c.srv.Limits, &s.x.Bounds); s.req.Length != 0 {
 		s.x.Body = &s.body
+		s.body.began = s.x.Request.Received
 		if s.req.expect {
 			s.body.expecting = &s.ans
 		}
@@ -225,8 +303,8 @@ func hasNewline(p []byte) bool {
 
 // identify gives the request its scheme, client, ids and time.
 func (c *Conn) identify(r *exchange.Request) {
-	r.Scheme = c.srv.Scheme
-	r.Client = c.client
+	r.Scheme, r.Listener, r.Secure = c.srv.Scheme, c.srv.Name, c.secure
+	r.Client, r.Local = c.client, c.local
 	r.Received = time.Now()
 	for i := range r.Fields {
 		f := &r.Fields[i]
@@ -345,6 +423,9 @@ func (c *Conn) refuse(s *session, err error) bool {
 func (c *Conn) observe(s *session) {
 	r := &s.x.Record
 	r.Done = time.Now()
+	if r.Phase == exchange.PhaseBody || r.Phase == exchange.PhaseTunnel {
+		r.Phases.Body = r.Done.Sub(r.FirstByte)
+	}
 	r.BytesIn, r.BytesOut = max(s.body.count, s.body.peeked), s.ans.count
 	if r.Status == 0 && s.ans.started {
 		r.Status = s.ans.status
@@ -393,7 +474,10 @@ func (c *Conn) linger() {
 
 // breakOff makes sure that the client cannot take a cut answer for a whole one.
 func (c *Conn) breakOff() {
-	if tcp, ok := c.conn.(*net.TCPConn); ok {
+	if tcp, ok := below(c.conn).(interface{ SetLinger(sec int) error }); ok {
 		_ = tcp.SetLinger(0)
+	}
+	if s, ok := c.conn.(*Secured); ok {
+		_ = s.breakOff()
 	}
 }

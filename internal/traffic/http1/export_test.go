@@ -32,7 +32,7 @@ func ReadChunks(conn net.Conn, lim Limits) (data []byte, trailers exchange.Field
 	src.start(conn, NewBuffers(lim), true)
 	src.buf = src.buffers.get()
 	var b body
-	b.start(&src, &framing{chunked: true}, &lim, 0)
+	b.start(&src, &framing{chunked: true}, &lim, &exchange.Bounds{})
 	for {
 		p, err := b.Next()
 		if err != nil {

@@ -104,6 +104,12 @@ func appendOurs(b []byte, r *exchange.Request, f *Forward) []byte {
 	if len(f.Prefix) > 0 {
 		b = appendField(b, []byte("X-Forwarded-Prefix"), f.Prefix)
 	}
+	if s := r.Secure; s != nil && s.ClientCert != nil {
+		b = appendField(b, clientCertName, s.ClientCert)
+		if len(s.ClientCertChain) > 0 {
+			b = appendField(b, clientCertChainName, s.ClientCertChain)
+		}
+	}
 	b = appendField(b, requestIDName, r.ID)
 	b = append(b, "Toska-Hops: "...)
 	b = strconv.AppendInt(b, int64(r.Hops)+1, 10)
@@ -111,6 +117,12 @@ func appendOurs(b []byte, r *exchange.Request, f *Forward) []byte {
 	b = r.Trace.AppendParent(b)
 	return append(b, '\r', '\n')
 }
+
+// The fields that tell of the client's certificate (RFC 9440).
+var (
+	clientCertName      = []byte("Client-Cert")
+	clientCertChainName = []byte("Client-Cert-Chain")
+)
 
 // AppendChunk appends the size line of a chunk of n bytes.
 func AppendChunk(b []byte, n int) []byte {

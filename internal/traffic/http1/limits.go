@@ -1,6 +1,10 @@
 package http1
 
-import "time"
+import (
+	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
+)
 
 // Limits bound what a client may send. DefaultLimits has the defaults; a zero admits nothing.
 type Limits struct {
@@ -12,11 +16,14 @@ type Limits struct {
 	HeadBytes int
 	// TargetBytes of a request target; default 16 KiB.
 	TargetBytes int
+	// Body and Rate are those of exchange.Bounds, where a handler sets no others.
+	Body, Rate int64
 }
 
 // DefaultLimits returns the defaults.
 func DefaultLimits() Limits {
-	return Limits{Fields: 100, FieldBytes: 16 << 10, HeadBytes: 64 << 10, TargetBytes: 16 << 10}
+	b := exchange.DefaultBounds()
+	return Limits{Fields: 100, FieldBytes: 16 << 10, HeadBytes: 64 << 10, TargetBytes: 16 << 10, Body: b.Body, Rate: b.Rate}
 }
 
 // Timeouts bound how long a peer may keep us waiting. They fire at their value or up to a quarter
@@ -26,14 +33,17 @@ type Timeouts struct {
 	Idle time.Duration
 	// Head is how long a head may take from its first byte; default 10 s.
 	Head time.Duration
-	// Stall is how long a body may make no progress in either direction; default 30 s. Towards the
-	// client progress is a whole piece, at most a large buffer: about 2 KiB/s are the least.
+	// Stall is how long a body may make no progress in either direction, where a handler sets no other
+	// bounds; default 30 s. Towards the client progress is what the system takes for it.
 	Stall time.Duration
+	// Body is the ceiling of exchange.Bounds, where a handler sets no others; default 1 h.
+	Body time.Duration
 }
 
 // DefaultTimeouts returns the defaults.
 func DefaultTimeouts() Timeouts {
-	return Timeouts{Idle: 60 * time.Second, Head: 10 * time.Second, Stall: 30 * time.Second}
+	b := exchange.DefaultBounds()
+	return Timeouts{Idle: 60 * time.Second, Head: 10 * time.Second, Stall: b.Idle, Body: b.Ceiling}
 }
 
 const (

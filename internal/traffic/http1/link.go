@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
@@ -20,9 +21,18 @@ type Link struct {
 	resp  response
 	body  body
 	since time.Time
-	stall time.Duration
-	used  bool // it has served an exchange before
-	sent  int64
+	// bounds has how long a body may make no progress, and no other bound
+	bounds exchange.Bounds
+	used   bool // it has served an exchange before
+	home   int  // which of the pool's lists it belongs to
+	// single links speak for one client, and serve no other after
+	single bool
+	sent   int64
+	// begun says that something of an exchange was sent: an upload may send while the link is closed
+	begun atomic.Bool
+	// taken is when the exchange got the link, dialled how long it had to wait for it
+	taken   time.Time
+	dialled time.Duration
 	// unwatch lets go of the context that the link was dialled under
 	unwatch func() bool
 }
@@ -48,7 +58,7 @@ func DefaultLinkConfig() LinkConfig {
 }
 
 func newLink(p *Pool, conn net.Conn) *Link {
-	l := &Link{pool: p, conn: conn, stall: p.cfg.Stall}
+	l := &Link{pool: p, conn: conn, bounds: exchange.Bounds{Idle: p.cfg.Stall}}
 	l.src.start(conn, p.cfg.Buffers, p.cfg.PlainReads)
 	l.write.set = conn.SetWriteDeadline
 	return l
@@ -58,13 +68,20 @@ func newLink(p *Pool, conn net.Conn) *Link {
 // moment, and a request that it did not answer can have been the victim.
 func (l *Link) Used() bool { return l.used }
 
+// Taken returns when the current exchange got the link, and how long it was dialled for that; zero for one
+// that was there.
+func (l *Link) Taken() (at time.Time, dialled time.Duration) { return l.taken, l.dialled }
+
 // SetStall says how long the bodies of the next exchange may make no progress.
-func (l *Link) SetStall(d time.Duration) { l.stall = d }
+func (l *Link) SetStall(d time.Duration) { l.bounds.Idle = d }
 
 // Send writes a request's head with the first piece of its body, or another piece.
 func (l *Link) Send(p []byte) error {
-	if err := l.write.keep(time.Now(), l.stall); err != nil {
+	if err := l.write.keep(time.Now(), l.bounds.Idle); err != nil {
 		return err
+	}
+	if !l.begun.Load() {
+		l.begun.Store(true)
 	}
 	n, err := l.conn.Write(p)
 	l.sent += int64(n)
@@ -110,7 +127,7 @@ func (l *Link) startBody(method []byte, to exchange.Answer) {
 	if l.resp.Bodiless = l.resp.bodiless(method); l.resp.Bodiless {
 		fr = framing{close: fr.close}
 	}
-	l.body.start(&l.src, &fr, &l.pool.cfg.Limits, l.stall)
+	l.body.start(&l.src, &fr, &l.pool.cfg.Limits, &l.bounds)
 	l.body.flush = to
 }
 
@@ -169,12 +186,13 @@ func (l *Link) Release() {
 	whole := l.body.finish() && l.body.kind != untilClose && !l.resp.close
 	clean := len(l.src.pending()) == 0
 	l.src.release()
-	if !whole || !clean {
+	if !whole || !clean || l.single {
 		l.Close()
 		return
 	}
 	l.used = true
 	l.sent = 0
+	l.begun.Store(false)
 	l.pool.put(l)
 }
 
@@ -182,7 +200,11 @@ func (l *Link) Release() {
 func (l *Link) Close() {
 	l.unwatch()
 	l.src.release()
-	_ = l.conn.Close()
+	if l.begun.Load() {
+		abandon(l.conn) // in the middle of an exchange
+	} else {
+		_ = l.conn.Close()
+	}
 	l.pool.open.Add(-1)
 }
 
@@ -193,14 +215,17 @@ func (l *Link) Interrupt() {
 	l.write.stop()
 }
 
-// Tunnel hands over the connection after a 101.
+// Tunnel hands over the connection after a 101. The head that Receive returned is of no use after.
 func (l *Link) Tunnel() (exchange.Tunnel, error) {
-	return &tunnel{conn: l.conn, src: &l.src, count: &l.sent}, unguard(l.conn, &l.src, &l.write)
+	l.resp = response{} // it points into a buffer that goes back
+	t := &tunnel{conn: l.conn, src: &l.src, write: &l.write, count: &l.sent}
+	return t, t.unguard()
 }
 
 // fresh reports whether a link that lay idle can be used.
 func (l *Link) fresh(now time.Time) bool {
-	return now.Sub(l.since) <= l.pool.cfg.Idle && !l.src.read.stopped.Load() && l.src.quiet()
+	return now.Sub(l.since) <= l.pool.cfg.Idle && !l.src.read.stopped.Load() && l.src.quiet() &&
+		(l.src.secured == nil || l.src.secured.still())
 }
 
 // ErrDial is an endpoint that could not be connected to: nothing was sent.

@@ -97,7 +97,7 @@ func use(t *testing.T, l *http1.Link) {
 
 func get(t *testing.T, p *http1.Pool) *http1.Link {
 	t.Helper()
-	l, err := p.Get(t.Context(), time.Second)
+	l, err := p.Get(t.Context(), time.Second, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestADialThatFailsWrapsItsCause(t *testing.T) {
 	}
 	_ = ln.Close()
 	p := newPool(ln.Addr().String(), false)
-	_, err = p.Get(t.Context(), time.Second)
+	_, err = p.Get(t.Context(), time.Second, nil)
 	if !errors.Is(err, http1.ErrDial) || !strings.Contains(err.Error(), ln.Addr().String()) || p.Open() != 0 {
 		t.Errorf("got %v, %d open", err, p.Open())
 	}
@@ -256,7 +256,7 @@ func TestTheEndOfItsContextBreaksALink(t *testing.T) {
 	for _, plain := range []bool{false, true} {
 		ctx, cancel := context.WithCancel(t.Context())
 		p := newPool(ln.Addr().String(), plain)
-		l, err := p.Get(ctx, time.Second)
+		l, err := p.Get(ctx, time.Second, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/toska-mesh/toska-mesh/internal/traffic/poll"
 )
 
 const (
@@ -65,6 +67,8 @@ func (p *Buffers) put(b *[]byte) {
 // for the connection to become readable first, and borrows then.
 type source struct {
 	conn    net.Conn
+	looped  *poll.Conn      // nil where the connection is of no loop
+	secured *Secured        // conn, if it is under TLS
 	raw     syscall.RawConn // nil where only a read of one byte can wait
 	sock    syscall.RawConn // nil where nothing can be looked at without being read
 	buffers *Buffers
@@ -78,18 +82,24 @@ type source struct {
 	err        error
 	one        [1]byte
 	onQuiet    func(fd uintptr) bool
-	still      bool // what onQuiet left behind
+	still      bool // what onQuiet left behind, and lost, which is a connection that was reset
+	lost       bool
 }
 
 func (s *source) start(conn net.Conn, buffers *Buffers, plain bool) {
 	s.conn, s.buffers = conn, buffers
 	s.read.set = conn.SetReadDeadline
-	if sc, ok := conn.(syscall.Conn); ok && rawReads {
+	if c, ok := conn.(*poll.Conn); ok {
+		s.looped = c
+		return
+	}
+	s.secured, _ = conn.(*Secured)
+	if sc, ok := below(conn).(syscall.Conn); ok && rawReads {
 		if raw, err := sc.SyscallConn(); err == nil {
 			s.sock = raw
 		}
 	}
-	if !plain {
+	if !plain && s.secured == nil {
 		s.raw = s.sock
 	}
 }
@@ -97,6 +107,9 @@ func (s *source) start(conn net.Conn, buffers *Buffers, plain bool) {
 // quiet reports whether the connection is open and has nothing to read, as far as can be told: whatever
 // an endpoint sent without being asked must not become the answer to somebody's next request.
 func (s *source) quiet() bool {
+	if s.looped != nil {
+		return s.looped.Quiet()
+	}
 	if s.sock == nil {
 		return true
 	}
@@ -109,8 +122,34 @@ func (s *source) quiet() bool {
 }
 
 func (s *source) look(fd uintptr) bool {
-	s.still = wouldBlock(rawPeek(fd, s.one[:]))
+	err := rawPeek(fd, s.one[:])
+	s.still = wouldBlock(err)
+	s.lost = err != nil && !s.still
 	return true
+}
+
+// broken reports whether the connection is known to be reset. A peer that has only said its last is still
+// there.
+func (s *source) broken() bool {
+	if s.looped != nil {
+		return s.brokenLooped()
+	}
+	if s.sock == nil {
+		return false
+	}
+	s.lost = false
+	_ = s.quiet()
+	return s.lost
+}
+
+// brokenLooped reads on behind what is pending: a loop's connection cannot be looked at otherwise.
+func (s *source) brokenLooped() bool {
+	if s.buf == nil || s.room() == 0 {
+		return false // there is no room to find out
+	}
+	n, _, err := s.looped.TryRead((*s.buf)[s.w:])
+	s.w += n
+	return err != nil && !errors.Is(err, io.EOF) && !isTimeout(err)
 }
 
 // pending returns what is buffered and not consumed.
@@ -197,6 +236,9 @@ func (s *source) fill() error {
 
 // fillFirst waits without a buffer.
 func (s *source) fillFirst() error {
+	if s.looped != nil {
+		return s.fillLooped()
+	}
 	if s.raw == nil {
 		n, err := s.conn.Read(s.one[:])
 		if n == 0 {
@@ -205,6 +247,9 @@ func (s *source) fillFirst() error {
 		s.buf = s.buffers.get()
 		(*s.buf)[0] = s.one[0]
 		s.w = 1
+		if s.secured != nil {
+			s.w += s.secured.rest((*s.buf)[1:]) // the record is there as a whole
+		}
 		return nil
 	}
 	if s.onReadable == nil {
@@ -221,6 +266,31 @@ func (s *source) fillFirst() error {
 	}
 	s.w = s.n
 	return nil
+}
+
+// fillLooped waits on the connection's loop.
+func (s *source) fillLooped() error {
+	for {
+		if err := s.looped.WaitRead(); err != nil {
+			return err
+		}
+		if again, err := s.try(); !again {
+			return err
+		}
+	}
+}
+
+// try reads from a connection of a loop into a buffer that it borrows if there is something; again says
+// that there is not.
+func (s *source) try() (again bool, err error) {
+	buf := s.buffers.get()
+	n, again, err := s.looped.TryRead(*buf)
+	if n == 0 {
+		s.buffers.put(buf)
+		return again, err
+	}
+	s.buf, s.w = buf, n
+	return false, nil
 }
 
 // readable runs when the connection may have bytes. It borrows a buffer only for as long as there are.

@@ -306,3 +306,41 @@ func TestConnectionsOfTheDrainsLastMomentAreClosed(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+func TestAListenerDrainsByItself(t *testing.T) {
+	one := start(t, nil)
+	two := start(t, func(s *listen.Server) { s.HTTP = one.srv.HTTP })
+	idle, here, there := one.dial(), one.dial(), two.dial()
+	one.waitOpen(2)
+	for _, c := range []net.Conn{here, there} {
+		ask(c)
+		<-one.gate.came
+	}
+	one.stop()
+	_, _ = io.Copy(io.Discard, idle) // it is closed once the drain has begun
+	one.gate.let <- struct{}{}
+	one.gate.let <- struct{}{}
+	for _, row := range []struct {
+		name string
+		c    net.Conn
+		last bool
+	}{{"the one that drains", here, true}, {"the other", there, false}} {
+		resp, err := http.ReadResponse(bufio.NewReader(row.c), nil)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatalf("U-12: %s: %v, %v", row.name, resp, err)
+		}
+		if resp.Close != row.last {
+			t.Errorf("U-12: %s says that this is its last answer: %v, want %v", row.name, resp.Close, row.last)
+		}
+	}
+	if err := one.ended(5 * time.Second); err != nil {
+		t.Error(err)
+	}
+	again := two.dial()
+	ask(again)
+	<-one.gate.came
+	one.gate.let <- struct{}{}
+	if resp, err := http.ReadResponse(bufio.NewReader(again), nil); err != nil || resp.StatusCode != 200 {
+		t.Errorf("U-12: the listener that goes on answered %v, %v", resp, err)
+	}
+}

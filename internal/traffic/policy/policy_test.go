@@ -26,7 +26,7 @@ func service(n int) *upstream.Upstream {
 		addrs = append(addrs, fmt.Sprintf("10.0.0.%d:80", i+1))
 	}
 	return upstream.Build(nil, upstream.Source{Service: "svc", Endpoints: addrs},
-		func(string) upstream.Connections { return connections{} })
+		func(upstream.Target) upstream.Connections { return connections{} })
 }
 
 // tried has asked n endpoints of u.

@@ -75,8 +75,8 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 		{"a request with an id and a trace", get("X-Request-Id: abc\r\nTraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"), okAnswer, "\r\n\r\nok", 0, 0.1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			both(t, func(t *testing.T, plain bool) {
-				r := newRig(t, rigConfig{plain: plain}, newUpstream(t, constant([]byte(tc.answer), tc.body)))
+			both(t, func(t *testing.T, how mode) {
+				r := newRig(t, rigConfig{how: how}, newUpstream(t, constant([]byte(tc.answer), tc.body)))
 				drained := make(chan struct{})
 				go func() { // the records of the rig are a channel
 					defer close(drained)

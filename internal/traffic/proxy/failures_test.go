@@ -76,10 +76,10 @@ func TestEveryWayAnEndpointFailsHasAStatusAndACode(t *testing.T) {
 			})
 		}, 0, "TOSKA-UP-CUT", true},
 	} {
-		for _, plain := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, plain=%v", tc.name, plain), func(t *testing.T) {
+		for _, how := range modes {
+			t.Run(fmt.Sprintf("%s, %v", tc.name, how), func(t *testing.T) {
 				cfg := tc.cfg
-				cfg.plain = plain
+				cfg.how = how
 				r := newRig(t, cfg, tc.addr(t))
 				status, body, err := r.once(get("Connection: close\r\n"))
 				rec := r.record()
@@ -101,17 +101,17 @@ func TestEveryWayAnEndpointFailsHasAStatusAndACode(t *testing.T) {
 }
 
 func TestAServiceWithoutAnEndpointIs503(t *testing.T) {
-	r := newRig(t, rigConfig{metadata: map[string]string{"scheme": "https"}}, "127.0.0.1:1")
+	r := newRig(t, rigConfig{draining: true}, "127.0.0.1:1")
 	status, body, err := r.once(get("Connection: close\r\n"))
-	if status != 503 || !strings.Contains(body, `"code":"TOSKA-UP-NONE"`) || !strings.Contains(body, "1 asking for https") || err != nil {
+	if status != 503 || !strings.Contains(body, `"code":"TOSKA-UP-NONE"`) || !strings.Contains(body, "1 draining") || err != nil {
 		t.Errorf("got %d, %q, %v", status, body, err)
 	}
 }
 
 func TestAConnectThatSentNothingGoesToAnotherInstance(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	both(t, func(t *testing.T, how mode) {
 		up := newRecorder(t, "")
-		r := newRig(t, rigConfig{plain: plain}, dead(t), up.addr, dead(t))
+		r := newRig(t, rigConfig{how: how}, dead(t), up.addr, dead(t))
 		for range 20 {
 			// A POST too: nothing was sent.
 			if status, body, err := r.once(post("Content-Length: 3\r\nConnection: close\r\n", "abc")); status != 200 || err != nil {
@@ -158,14 +158,14 @@ func flaky(seen *atomic.Int64) func(c net.Conn) {
 }
 
 func TestAKeptConnectionThatDiedUnderARequest(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	both(t, func(t *testing.T, how mode) {
 		for _, tc := range []struct {
 			method string
 			want   int
 		}{{"GET", 200}, {"HEAD", 200}, {"PUT", 200}, {"DELETE", 200}, {"OPTIONS", 200}, {"POST", 502}, {"PATCH", 502}} {
 			t.Run(tc.method, func(t *testing.T) {
 				var seen atomic.Int64
-				r := newRig(t, rigConfig{plain: plain}, newUpstream(t, flaky(&seen)))
+				r := newRig(t, rigConfig{how: how}, newUpstream(t, flaky(&seen)))
 				if status, _, _ := r.once(get("Connection: close\r\n")); status != 200 {
 					t.Fatalf("the first got %d", status)
 				}
@@ -186,11 +186,11 @@ func TestAKeptConnectionThatDiedUnderARequest(t *testing.T) {
 }
 
 func TestAnInstanceThatIsKilled(t *testing.T) {
-	bothNamed(t, "N-17 at most one request fails", func(t *testing.T, plain bool) {
+	bothNamed(t, "N-17 at most one request fails", func(t *testing.T, how mode) {
 		survivor := newRecorder(t, "")
 		ln := listenLocal(t)
 		victim := newUpstreamOn(t, ln, answering(okAnswer))
-		r := newRig(t, rigConfig{plain: plain}, survivor.addr, ln.Addr().String())
+		r := newRig(t, rigConfig{how: how}, survivor.addr, ln.Addr().String())
 		c := r.dial()
 		br := bufio.NewReader(c)
 		failed := 0
@@ -215,7 +215,7 @@ func TestAnInstanceThatIsKilled(t *testing.T) {
 }
 
 func TestAnAnswerThatIsLargerThanAnyBufferStreams(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	both(t, func(t *testing.T, how mode) {
 		const size = 8 << 20
 		for _, framing := range []string{"length", "chunks", "close"} {
 			t.Run("U-14 by "+framing, func(t *testing.T) {
@@ -240,7 +240,7 @@ func TestAnAnswerThatIsLargerThanAnyBufferStreams(t *testing.T) {
 						_, _ = io.WriteString(c, "0\r\n\r\n")
 					}
 				})
-				r := newRig(t, rigConfig{plain: plain}, up)
+				r := newRig(t, rigConfig{how: how}, up)
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
 				c := r.dial()
@@ -278,7 +278,7 @@ func TestAnAnswerThatIsLargerThanAnyBufferStreams(t *testing.T) {
 }
 
 func TestAnAnswerThatNeverEnds(t *testing.T) {
-	bothNamed(t, "U-14 an answer that never ends is streamed", func(t *testing.T, plain bool) {
+	bothNamed(t, "U-14 an answer that never ends is streamed", func(t *testing.T, how mode) {
 		gone := make(chan struct{})
 		up := newUpstream(t, func(c net.Conn) {
 			defer close(gone)
@@ -288,7 +288,7 @@ func TestAnAnswerThatNeverEnds(t *testing.T) {
 				_, err = io.WriteString(c, "7\r\ndata:1\n\r\n")
 			}
 		})
-		r := newRig(t, rigConfig{plain: plain}, up)
+		r := newRig(t, rigConfig{how: how}, up)
 		c := r.dial()
 		_, _ = io.WriteString(c, get(""))
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -311,7 +311,7 @@ func TestAnAnswerThatNeverEnds(t *testing.T) {
 }
 
 func TestEventsAreBroughtAsTheyCome(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	both(t, func(t *testing.T, how mode) {
 		next := make(chan string)
 		up := newUpstream(t, func(c net.Conn) {
 			_ = readHead(bufio.NewReader(c))
@@ -322,7 +322,7 @@ func TestEventsAreBroughtAsTheyCome(t *testing.T) {
 			_, _ = io.WriteString(c, "0\r\n\r\n")
 			sink(c)
 		})
-		r := newRig(t, rigConfig{plain: plain}, up)
+		r := newRig(t, rigConfig{how: how}, up)
 		c := r.dial()
 		_, _ = io.WriteString(c, get(""))
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil) // the head comes before the first event
@@ -348,10 +348,10 @@ func TestAClientThatLeavesBetweenAttempts(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a socket's peer cannot be looked at here without reading: the next attempt is made")
 	}
-	bothNamed(t, "U-15 no attempt is made for a client that left", func(t *testing.T, plain bool) {
+	bothNamed(t, "U-15 no attempt is made for a client that left", func(t *testing.T, how mode) {
 		left, tried := make(chan struct{}), make(chan struct{}, 1)
 		var dials atomic.Int64
-		r := newRig(t, rigConfig{plain: plain, dial: func(context.Context, string) (net.Conn, error) {
+		r := newRig(t, rigConfig{how: how, dial: func(context.Context, string) (net.Conn, error) {
 			dials.Add(1)
 			tried <- struct{}{}
 			<-left
@@ -384,7 +384,7 @@ func TestRequestsInFlightAreCountedDown(t *testing.T) {
 	for range 30 {
 		r.record()
 	}
-	m, _ := r.table.Match(&exchange.Request{Method: []byte("GET"), Path: []byte("/api/svc/")})
+	m, _ := r.table.Load().Match(&exchange.Request{Method: []byte("GET"), Path: []byte("/api/svc/")})
 	for _, e := range m.Upstream.All() {
 		if n := e.InFlight(); n != 0 {
 			t.Errorf("%s has %d requests in flight, want 0", e.Addr, n)
@@ -394,7 +394,7 @@ func TestRequestsInFlightAreCountedDown(t *testing.T) {
 
 func TestNoTableYet(t *testing.T) {
 	r := newRig(t, rigConfig{})
-	r.table = nil
+	r.table.Store(nil)
 	status, body, _ := r.once(get("Connection: close\r\n"))
 	if status != 503 || !strings.Contains(body, `"code":"TOSKA-ROUTE-NOT-READY"`) {
 		t.Errorf("got %d, %q", status, body)

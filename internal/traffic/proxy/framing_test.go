@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
-	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
 )
 
 // marker is the request that is pipelined behind each row: it must never be smuggled, and never be lost.
@@ -46,9 +46,10 @@ func refused(name, raw string, status ...int) rawCase {
 func runRaw(t *testing.T, cases []rawCase) {
 	t.Helper()
 	for _, mode := range []struct {
-		name           string
-		plain, dribble bool
-	}{{"raw", false, false}, {"plain", true, false}, {"raw dribbled", false, true}, {"plain dribbled", true, true}} {
+		name    string
+		how     mode
+		dribble bool
+	}{{"raw", raw, false}, {"plain", plain, false}, {"loops", loops, false}, {"raw dribbled", raw, true}, {"plain dribbled", plain, true}, {"loops dribbled", loops, true}} {
 		t.Run(mode.name, func(t *testing.T) {
 			for _, tc := range cases {
 				if mode.dribble && tc.long {
@@ -56,7 +57,7 @@ func runRaw(t *testing.T, cases []rawCase) {
 				}
 				t.Run(tc.name, func(t *testing.T) {
 					up := newRecorder(t, "")
-					r := newRig(t, rigConfig{plain: mode.plain}, up.addr)
+					r := newRig(t, rigConfig{how: mode.how}, up.addr)
 					got := r.exchangeRaw(tc.raw+marker, mode.dribble)
 					tc.check(t, got, up.saw())
 				})
@@ -311,10 +312,10 @@ func TestChunkedBodiesOfRequests(t *testing.T) {
 }
 
 func TestABadChunkSaysNothingAboutTheEndpoint(t *testing.T) {
-	for _, plain := range []bool{false, true} {
-		t.Run(fmt.Sprintf("H1-23 plain=%v", plain), func(t *testing.T) {
+	for _, how := range modes {
+		t.Run(fmt.Sprintf("H1-23 %v", how), func(t *testing.T) {
 			up := newRecorder(t, "")
-			r := newRig(t, rigConfig{plain: plain}, up.addr)
+			r := newRig(t, rigConfig{how: how}, up.addr)
 			_ = r.exchangeRaw(get(""), false)
 			r.record()
 			start := time.Now()
@@ -349,14 +350,14 @@ func TestAClientThatClosesInItsBody(t *testing.T) {
 		{"H1-16 chunks, closed behind the data", "Transfer-Encoding: chunked\r\n", "a\r\n0123456789\r\n", false},
 		{"H1-16 chunks, reset", "Transfer-Encoding: chunked\r\n", "20\r\n0123456789", true},
 	} {
-		for _, plain := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, plain=%v", tc.name, plain), func(t *testing.T) {
+		for _, how := range modes {
+			t.Run(fmt.Sprintf("%s, %v", tc.name, how), func(t *testing.T) {
 				got := make(chan struct{}, 8)
 				answer := func(int, string) string { return "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" }
 				one, two := newRecorderFunc(t, answer), newRecorderFunc(t, answer)
 				one.tellHeads(got)
 				two.tellHeads(got)
-				r := newRig(t, rigConfig{plain: plain}, one.addr, two.addr)
+				r := newRig(t, rigConfig{how: how}, one.addr, two.addr)
 				c := r.dial()
 				if _, err := io.WriteString(c, post(tc.head, tc.part)); err != nil {
 					t.Fatal(err)
@@ -382,9 +383,9 @@ func TestAClientThatClosesInItsBody(t *testing.T) {
 
 func TestExpectContinue(t *testing.T) {
 	t.Run("H1-17 a client that waits is told to go on", func(t *testing.T) {
-		for _, plain := range []bool{false, true} {
+		for _, how := range modes {
 			up := newRecorder(t, "")
-			r := newRig(t, rigConfig{plain: plain}, up.addr)
+			r := newRig(t, rigConfig{how: how}, up.addr)
 			c := r.dial()
 			br := bufio.NewReader(c)
 			for range 2 {
@@ -405,11 +406,9 @@ func TestExpectContinue(t *testing.T) {
 		}
 	})
 	t.Run("H1-17 an expectation that is never followed does not hang", func(t *testing.T) {
-		for _, plain := range []bool{false, true} {
+		for _, how := range modes {
 			up := newRecorder(t, "")
-			timeouts := http1.DefaultTimeouts()
-			timeouts.Stall = 50 * time.Millisecond
-			r := newRig(t, rigConfig{plain: plain, timeouts: timeouts}, up.addr)
+			r := newRig(t, rigConfig{how: how, policy: route.Policy{Idle: 50 * time.Millisecond}}, up.addr)
 			c := r.dial()
 			_, _ = io.WriteString(c, post("Expect: 100-continue\r\nContent-Length: 3\r\n", ""))
 			b, err := io.ReadAll(c)
@@ -474,15 +473,15 @@ func TestAnswersThatAreMalformed(t *testing.T) {
 		{"H1-19 a body shorter than its length", "HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\nabc<close>", 200, true},
 		{"H1-19 chunks without an end", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n<close>", 200, true},
 	} {
-		for _, plain := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, plain=%v", tc.name, plain), func(t *testing.T) {
+		for _, how := range modes {
+			t.Run(fmt.Sprintf("%s, %v", tc.name, how), func(t *testing.T) {
 				up := newRecorderFunc(t, func(n int, _ string) string {
 					if n == 1 {
 						return tc.answer
 					}
 					return good
 				})
-				r := newRig(t, rigConfig{plain: plain}, up.addr)
+				r := newRig(t, rigConfig{how: how}, up.addr)
 				// POST: it is never sent twice, so the answer that is seen is the bad one's.
 				status, body, err := r.once(post("Content-Length: 1\r\nConnection: close\r\n", "x"))
 				// A fault that is met before anything was sent on breaks the connection without a head.

@@ -8,9 +8,12 @@ import (
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
-func TestEverySpellingOfAHostTakesTheSameRoute(t *testing.T) {
+func TestEverySpellingOfAHostTakesTheSameRoute(t *testing.T) { both(t, everySpelling) }
+
+func everySpelling(t *testing.T, how mode) {
+	t.Helper()
 	up := newRecorder(t, "")
-	r := newRig(t, rigConfig{file: `routes:
+	r := newRig(t, rigConfig{how: how, file: `routes:
   - {name: shop, match: {host: [Shop.example, xn--bcher-kva.example, "::1"]}, to: {service: svc}}
   - {name: any, to: {service: svc}}
 `}, up.addr)

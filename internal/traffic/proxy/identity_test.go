@@ -38,15 +38,18 @@ func TestWhatAClientSaysInOurWordsNeverPasses(t *testing.T) {
 			nil, []string{"Authorization: Bearer x\r\n", "Cookie: a=b\r\n", "X-Custom: 1\r\n", "Accept-Encoding: br\r\n"}},
 	}
 	for _, row := range rows {
-		t.Run(row.name, func(t *testing.T) {
+		bothNamed(t, row.name, func(t *testing.T, how mode) {
 			up := newRecorder(t, "")
-			r := newRig(t, rigConfig{}, up.addr)
+			r := newRig(t, rigConfig{how: how}, up.addr)
 			body := ""
 			if strings.Contains(row.fields, "Content-Length: 1") {
 				body = "x"
 			}
-			if got := r.send(get(row.fields) + body); statusOf(got) != 200 {
+			if got := r.send(get(row.fields) + body + marker); statusOf(got) != 200 {
 				t.Fatalf("answer %q", got)
+			}
+			if saw := up.saw(); len(saw) != 2 || !strings.HasPrefix(saw[1], "GET /marker HTTP/1.1\r\n") {
+				t.Fatalf("the endpoint saw %q, want the request and the one behind it, intact", saw)
 			}
 			saw := up.saw()[0]
 			for _, not := range row.not {
@@ -122,11 +125,11 @@ func TestI1ATrustedProxysWordCountsAsFarAsTheProxiesAreTrusted(t *testing.T) {
 		{"a scheme that is none is not told on", "X-Forwarded-Proto: evil\r\n", "X-Forwarded-Proto: http\r\n", "127.0.0.1"},
 	}
 	for _, row := range rows {
-		t.Run("I-1 "+row.name, func(t *testing.T) {
+		bothNamed(t, "I-1 "+row.name, func(t *testing.T, how mode) {
 			up := newRecorder(t, "")
-			r := newRig(t, rigConfig{trusted: true}, up.addr)
-			if got := r.send(get(row.fields + "Connection: close\r\n")); statusOf(got) != 200 {
-				t.Fatalf("answer %q", got)
+			r := newRig(t, rigConfig{how: how, trusted: true}, up.addr)
+			if got := r.send(get(row.fields+"Connection: close\r\n") + marker); statusOf(got) != 200 || len(up.saw()) != 1 {
+				t.Fatalf("answer %q, the endpoint saw %q", got, up.saw())
 			}
 			if saw := up.saw()[0]; !strings.Contains(saw, row.passed) {
 				t.Errorf("the endpoint saw %q, want %q", saw, row.passed)

@@ -61,9 +61,13 @@ func (b *breakingTunnel) Next() ([]byte, error) {
 	<-b.gone
 	return nil, exchange.ErrClientGone
 }
-func (b *breakingTunnel) Write([]byte) (int, error) { panic("made to panic") }
-func (b *breakingTunnel) CloseWrite() error         { return nil }
-func (b *breakingTunnel) Abort()                    { b.abort() }
+func (b *breakingTunnel) Write([]byte) (int, error)  { panic("made to panic") }
+func (b *breakingTunnel) Until(time.Time)            {}
+func (b *breakingTunnel) Wake()                      {}
+func (b *breakingTunnel) WriteUntil(time.Time) error { return nil }
+func (b *breakingTunnel) Draining() bool             { return false }
+func (b *breakingTunnel) CloseWrite() error          { return nil }
+func (b *breakingTunnel) Abort()                     { b.abort() }
 
 func TestAPanicBesideAnExchangeEndsThatExchangeAndIsLogged(t *testing.T) {
 	for _, row := range []struct {

@@ -57,11 +57,11 @@ func targetRows() []target {
 }
 
 func TestOnePathIsMatchedAndForwarded(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	both(t, func(t *testing.T, how mode) {
 		for _, row := range targetRows() {
 			t.Run(row.name, func(t *testing.T) {
 				up := newRecorder(t, "")
-				r := newRig(t, rigConfig{plain: plain}, up.addr)
+				r := newRig(t, rigConfig{how: how}, up.addr)
 				got := r.send("GET " + row.target + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" + marker)
 				if status := statusOf(got); status != row.status {
 					t.Fatalf("status %d, want %d: %.300q", status, row.status, got)
@@ -119,10 +119,13 @@ func TestHostsThatCouldBeReadTwoWaysAreRefused(t *testing.T) {
 		{"P-10 a target of another scheme", "GET ftp://shop.test/api/svc/x HTTP/1.1\r\nHost: h\r\n", 400, ""},
 	}
 	for _, row := range rows {
-		t.Run(row.name, func(t *testing.T) {
+		bothNamed(t, row.name, func(t *testing.T, how mode) {
 			up := newRecorder(t, "")
-			r := newRig(t, rigConfig{}, up.addr)
-			got := r.send(row.head + "Connection: close\r\n\r\n")
+			r := newRig(t, rigConfig{how: how}, up.addr)
+			got := r.send(row.head + "Connection: close\r\n\r\n" + marker)
+			if n := strings.Count(got, "HTTP/1.1 "); n != 1 {
+				t.Errorf("%d answers: %q", n, got)
+			}
 			if statusOf(got) != row.status {
 				t.Fatalf("status %d, want %d: %q", statusOf(got), row.status, got)
 			}
@@ -135,7 +138,10 @@ func TestHostsThatCouldBeReadTwoWaysAreRefused(t *testing.T) {
 			if rec := r.record(); rec.host != row.host {
 				t.Errorf("the log is told the host %q, want %q", rec.host, row.host)
 			}
-			saw := up.saw()[0]
+			saw := strings.Join(up.saw(), "")
+			if strings.Contains(saw, "marker") {
+				t.Errorf("the endpoint saw the request behind the last one: %q", saw)
+			}
 			if row.host == "" && strings.Contains(saw, "X-Forwarded-Host") || row.host != "" && !strings.Contains(saw, "X-Forwarded-Host: "+row.host+"\r\n") {
 				t.Errorf("the endpoint saw %q, want the host %q", saw, row.host)
 			}
@@ -144,14 +150,15 @@ func TestHostsThatCouldBeReadTwoWaysAreRefused(t *testing.T) {
 }
 
 // bothNamed runs a case by its id.
-func bothNamed(t *testing.T, name string, f func(t *testing.T, plain bool)) {
+func bothNamed(t *testing.T, name string, f func(t *testing.T, how mode)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) { both(t, f) })
 }
 
-// both runs a test on the engine's own reads and on those of a plain net.Conn.
-func both(t *testing.T, f func(t *testing.T, plain bool)) {
+// both runs a test on each way to carry a connection.
+func both(t *testing.T, f func(t *testing.T, how mode)) {
 	t.Helper()
-	t.Run("raw", func(t *testing.T) { f(t, false) })
-	t.Run("plain", func(t *testing.T) { f(t, true) })
+	for _, how := range modes {
+		t.Run(how.String(), func(t *testing.T) { f(t, how) })
+	}
 }

@@ -30,6 +30,12 @@ type pipeRig struct {
 // bubble ends.
 func newPipeRig(t testing.TB, upstream func(c net.Conn)) *pipeRig {
 	t.Helper()
+	return newPipeRigOf(t, route.Policy{}, upstream)
+}
+
+// newPipeRigOf is newPipeRig with something else than the default policy.
+func newPipeRigOf(t testing.TB, policy route.Policy, upstream func(c net.Conn)) *pipeRig {
+	t.Helper()
 	r := &pipeRig{rig: &rig{t: t, records: make(chan observed, 64)}}
 	links := http1.DefaultLinkConfig()
 	links.Dial = func(context.Context, string) (net.Conn, error) {
@@ -41,11 +47,12 @@ func newPipeRig(t testing.TB, upstream func(c net.Conn)) *pipeRig {
 		})
 		return near, nil
 	}
-	p := proxy.New(proxy.Config{Table: func() *route.Table { return r.table }, Internal: internalOK{}, Links: &links})
+	p := proxy.New(proxy.Config{Table: func() *route.Table { return r.table.Load() }, Internal: internalOK{}, Links: &links})
 	snap := &mesh.Snapshot{Revision: mesh.Revision{Epoch: 1, Number: 1}, Services: map[string][]*mesh.Instance{
 		"svc": {{ID: "svc-0", Service: "Svc", Address: "pipe", Port: 1}},
 	}}
-	r.table = route.Build(nil, route.Input{Prefix: route.DefaultPrefix, Snapshot: snap}, p.Open)
+	r.proxy, r.input = p, route.Input{Prefix: route.DefaultPrefix, Snapshot: snap, Set: &route.Set{Defaults: policy}}
+	r.table.Store(route.Build(nil, r.input, p.Open))
 	r.srv = &http1.Server{
 		Handler: p, Observer: r, Limits: http1.DefaultLimits(), Timeouts: http1.DefaultTimeouts(),
 		Buffers: http1.NewBuffers(http1.DefaultLimits()), Log: slog.New(slog.DiscardHandler), Scheme: "http",

@@ -9,6 +9,7 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/policy"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/proxyproto"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/upstream"
 )
@@ -39,6 +41,15 @@ const (
 	CodeCut         = "TOSKA-UP-CUT"
 	CodeClientGone  = "TOSKA-CLIENT-GONE"
 	CodeLoop        = "TOSKA-REQ-LOOP"
+	CodeWebSocket   = "TOSKA-REQ-WEBSOCKET"
+	CodeNoUpgrade   = "TOSKA-ROUTE-UPGRADE"
+
+	CodeTLSExpired   = "TOSKA-UP-TLS-EXPIRED"
+	CodeTLSName      = "TOSKA-UP-TLS-NAME"
+	CodeTLSUnknownCA = "TOSKA-UP-TLS-UNKNOWN-CA"
+	CodeTLSHandshake = "TOSKA-UP-TLS-HANDSHAKE"
+	CodeTLSTimeout   = "TOSKA-UP-TLS-TIMEOUT"
+	CodeTLSMaterial  = "TOSKA-UP-TLS-MATERIAL"
 )
 
 // Config is what a proxy needs.
@@ -49,6 +60,9 @@ type Config struct {
 	Internal exchange.Handler
 	// Links bounds the connections to endpoints.
 	Links *http1.LinkConfig
+	// TLS returns what has the configuration of TLS for new connections to endpoints of its kind. Nil has
+	// none: such endpoints cannot be connected to.
+	TLS func(upstream.TLS) func() (*tls.Config, error)
 	// Routed is told of an exchange once its service and route are known, before anything is sent; may
 	// be nil.
 	Routed func(*exchange.Exchange)
@@ -57,6 +71,7 @@ type Config struct {
 // Proxy is an exchange.Handler that forwards.
 type Proxy struct {
 	cfg      Config
+	tunnels  tunnels
 	attempts sync.Pool // of *attempt
 }
 
@@ -66,10 +81,21 @@ func New(cfg Config) *Proxy {
 }
 
 // Open makes the connections of a new endpoint.
-func (p *Proxy) Open(addr string) upstream.Connections { return http1.NewPool(addr, p.cfg.Links) }
+func (p *Proxy) Open(to upstream.Target) upstream.Connections {
+	switch {
+	case !to.Secure:
+		return http1.NewPool(to.Addr, p.cfg.Links)
+	case p.cfg.TLS == nil:
+		return http1.NewSecurePool(to.Addr, p.cfg.Links, func() (*tls.Config, error) { return nil, errNoTLS })
+	}
+	return http1.NewSecurePool(to.Addr, p.cfg.Links, p.cfg.TLS(to.TLS))
+}
+
+var errNoTLS = errors.New("there is no configuration of TLS")
 
 // ServeExchange implements exchange.Handler.
 func (p *Proxy) ServeExchange(ctx context.Context, x *exchange.Exchange) {
+	x.Record.Phase = exchange.PhaseMatch
 	table := p.cfg.Table()
 	if table == nil {
 		if route.IsInternal(&x.Request) {
@@ -83,6 +109,7 @@ func (p *Proxy) ServeExchange(ctx context.Context, x *exchange.Exchange) {
 	m, outcome := table.Match(&x.Request)
 	switch outcome {
 	case route.Internal:
+		x.Carrier.Leave()
 		p.cfg.Internal.ServeExchange(ctx, x)
 	case route.None:
 		exchange.Problem(x, 404, CodeNoRoute, "no route takes this path")
@@ -101,9 +128,17 @@ func (p *Proxy) ServeExchange(ctx context.Context, x *exchange.Exchange) {
 			exchange.Problem(x, 508, CodeLoop, "the request has come round through this mesh again and again")
 			return
 		}
-		x.Record.Service, x.Record.Route = m.Upstream.Service, m.Route.Name
+		x.Record.Service, x.Record.Route, x.Record.Unlogged = m.Upstream.Service, m.Route.Name, m.Route.Unlogged
+		x.Bounds = m.Route.Policy.Bounds()
 		if p.cfg.Routed != nil {
 			p.cfg.Routed(x)
+		}
+		if x.Request.WebSocket && refuseUpgrade(x, &m) {
+			return
+		}
+		if !x.Bounds.Admits(x.Request.Length) {
+			exchange.Refuse(x, exchange.ErrBodyTooLarge)
+			return
 		}
 		p.forward(ctx, x, &m)
 	}
@@ -135,7 +170,7 @@ func (p *Proxy) forward(ctx context.Context, x *exchange.Exchange, m *route.Matc
 	if a == nil {
 		a = new(attempt)
 	}
-	*a = attempt{p: p, x: x, m: *m}
+	*a = attempt{p: p, x: x, m: *m, mark: x.Request.Received}
 	if !a.try(ctx) {
 		exchange.Problem(x, a.failure.status, a.failure.code, a.failure.detail)
 		if a.failure.cause != "" {
@@ -159,6 +194,7 @@ type attempt struct {
 	asked    string // the address of the attempt before
 	failure  failure
 	outcome  upstream.Outcome
+	mark     time.Time // when the phase under way began
 	// link and up are what is in use now; nil when it was given back.
 	link *http1.Link
 	up   *upload
@@ -189,6 +225,7 @@ func (a *attempt) try(ctx context.Context) (over bool) {
 		}
 	}
 	if a.tried.Len() == 0 {
+		a.x.Record.Phase = exchange.PhasePick
 		a.failure = failure{status: 503, code: CodeNoEndpoint,
 			detail: "no instance of the service " + a.m.Upstream.Service + " can be picked: " + a.m.Upstream.Why}
 	}
@@ -248,30 +285,48 @@ func (a *attempt) keep() {
 func (a *attempt) run(ctx context.Context) (over bool) {
 	pool := a.endpoint.Connections.(*http1.Pool)
 	connect := a.m.Route.Policy.Connect
-	link, err := pool.Get(ctx, connect)
+	a.x.Record.Phase = exchange.PhaseConnect
+	var link *http1.Link
+	var err error
+	if version := a.endpoint.Proxy(); version == 0 {
+		link, err = pool.Get(ctx, connect, a.x.Carrier)
+	} else {
+		link, err = pool.DialWith(ctx, connect, a.header(version), a.x.Carrier)
+	}
 	if err != nil {
 		return a.failDial(ctx, err)
 	}
+	a.noteTaken(link)
 	over, stale := a.exchange(ctx, link)
 	if !stale {
 		return over
 	}
 	// The endpoint closed a kept connection just as we used it: that says nothing about the endpoint.
-	if link, err = pool.Dial(ctx, connect); err != nil {
+	a.x.Record.Phase = exchange.PhaseConnect
+	if link, err = pool.Dial(ctx, connect, a.x.Carrier); err != nil {
 		return a.failDial(ctx, err)
 	}
+	a.noteTaken(link)
 	over, _ = a.exchange(ctx, link)
 	return over
+}
+
+// header tells the endpoint for whom we connect.
+func (a *attempt) header(version int) []byte {
+	r := &a.x.Request
+	return proxyproto.Append(nil, proxyproto.Header{Version: version, Source: r.Client, Destination: r.Local})
 }
 
 // exchange sends the request and brings the answer. stale says that a kept connection had died under
 // a request that may be sent again.
 func (a *attempt) exchange(ctx context.Context, link *http1.Link) (over, stale bool) {
 	a.link = link
+	a.x.Record.Phase = exchange.PhaseSend
 	up, err := a.send(link)
 	a.up = up
 	var head *exchange.Head
 	if err == nil {
+		a.x.Record.Phase = exchange.PhaseWait
 		perTry := a.perTry()
 		head, err = link.Receive(a.x.Request.Method, perTry, a.x.Answer)
 		for up != nil && isTimeout(err) {
@@ -283,6 +338,7 @@ func (a *attempt) exchange(ctx context.Context, link *http1.Link) (over, stale b
 		}
 	}
 	if err != nil {
+		a.x.Record.Phases.Wait += a.lap(time.Now())
 		unused := link.Used() && link.Silent()
 		a.drop()
 		if up != nil {
@@ -306,6 +362,8 @@ func (a *attempt) exchange(ctx context.Context, link *http1.Link) (over, stale b
 		return a.failReceive(err, up == nil), false
 	}
 	a.x.Record.FirstByte = time.Now()
+	a.x.Record.Phases.Wait += a.lap(a.x.Record.FirstByte)
+	a.x.Record.Phase = exchange.PhaseBody
 	if head.Status == 101 {
 		return a.upgrade(link, head), false
 	}
@@ -374,6 +432,6 @@ func (a *attempt) clientFault(err error) (over bool) {
 		exchange.Refuse(a.x, fault)
 		return true
 	}
-	a.x.Record.ClientGone, a.x.Record.Code = true, CodeClientGone
+	a.x.Record.ClientGone, a.x.Record.Code, a.x.Record.Reason = true, CodeClientGone, err.Error()
 	return true
 }

@@ -7,9 +7,9 @@ import (
 )
 
 func TestARequestIsForwardedWithPrefixStrippedAndOurFieldsSet(t *testing.T) {
-	for _, plain := range []bool{false, true} {
+	for _, how := range modes {
 		up := newRecorder(t, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Up: a_b\r\n\r\nhello")
-		r := newRig(t, rigConfig{plain: plain}, up.addr)
+		r := newRig(t, rigConfig{how: how}, up.addr)
 		got := r.send("GET /api/svc/a/b?x=1;y=2 HTTP/1.1\r\nHost: shop.test\r\nX-Custom: v\r\nX-Forwarded-For: 6.6.6.6\r\nX_Forwarded_Host: evil\r\nProxy: evil\r\nConnection: close\r\n\r\n")
 		if statusOf(got) != 200 || !strings.HasSuffix(got, "\r\n\r\nhello") || !strings.Contains(got, "X-Up: a_b") {
 			t.Fatalf("answer: %q", got)
@@ -35,12 +35,12 @@ func TestARequestIsForwardedWithPrefixStrippedAndOurFieldsSet(t *testing.T) {
 }
 
 func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
-	bothNamed(t, "H1-18 a hundred at once", func(t *testing.T, plain bool) {
+	bothNamed(t, "H1-18 a hundred at once", func(t *testing.T, how mode) {
 		up := newRecorderFunc(t, func(_ int, head string) string {
 			path := strings.Fields(head)[1]
 			return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + "3\r\n" + path[:3] + "\r\n0\r\n\r\n"
 		})
-		r := newRig(t, rigConfig{plain: plain}, up.addr)
+		r := newRig(t, rigConfig{how: how}, up.addr)
 		c := r.dial()
 		var raw strings.Builder
 		for i := range 100 {

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,15 +14,18 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/listen"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/poll"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/proxy"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/routefile"
+	pool "github.com/toska-mesh/toska-mesh/internal/traffic/upstream"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
@@ -29,15 +34,30 @@ type rig struct {
 	t       testing.TB
 	addr    string
 	records chan observed
-	table   *route.Table
+	table   atomic.Pointer[route.Table]
+	proxy   *proxy.Proxy
+	input   route.Input // of the table
 	server  *listen.Server
 	ln      net.Listener
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
 
+// mode is how connections are carried.
+type mode int
+
+const (
+	loops mode = iota // by event loops, where there are some
+	raw               // by goroutines that read their descriptors
+	plain             // by goroutines, through net.Conn alone
+)
+
+var modes = []mode{loops, raw, plain}
+
+func (m mode) String() string { return [...]string{"loops", "raw", "plain"}[m] }
+
 type rigConfig struct {
-	plain    bool
+	how      mode
 	perTry   time.Duration
 	policy   route.Policy
 	trusted  bool // loopback is a trusted proxy
@@ -47,12 +67,21 @@ type rigConfig struct {
 	// change is made to each instance.
 	change func(*mesh.Instance)
 	// file is a configuration file with routes.
-	file string
+	file     string
+	draining bool
 	// setChange is made to what is configured.
 	setChange func(*route.Set)
 	// dial opens the connections to endpoints; nil dials TCP.
 	dial func(ctx context.Context, addr string) (net.Conn, error)
 	wait time.Duration
+	// secure has the endpoints spoken to over TLS, by what the function returns.
+	secure func() (*tls.Config, error)
+	// header is the version of the PROXY header to endpoints.
+	header int
+	// redirect is the port that everything is redirected to; empty to serve it.
+	redirect string
+	// listenTLS is spoken on the listener; nil for a plain one.
+	listenTLS *tls.Config
 }
 
 // trusts is loopback, if anybody.
@@ -73,7 +102,13 @@ func (c *rigConfig) set(t testing.TB) *route.Set {
 	policy.PerTry = cmp.Or(policy.PerTry, c.perTry)
 	policy.Connect = cmp.Or(policy.Connect, 500*time.Millisecond)
 	policy.Attempts = cmp.Or(policy.Attempts, 1)
+	policy.Body = cmp.Or(policy.Body, set.Defaults.Body)
+	policy.Rate = cmp.Or(policy.Rate, set.Defaults.Rate)
+	policy.Ceiling = cmp.Or(policy.Ceiling, set.Defaults.Ceiling)
 	set.Defaults = policy
+	if c.header != 0 && len(set.Services) == 0 {
+		set.Services = []route.ServiceSpec{{Name: "svc", Proxy: c.header}}
+	}
 	if c.setChange != nil {
 		c.setChange(set)
 	}
@@ -84,13 +119,17 @@ func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, records: make(chan observed, 4096), stopped: make(chan struct{})}
 	links := http1.DefaultLinkConfig()
-	links.PlainReads = cfg.plain
+	links.PlainReads = cfg.how == plain
 	links.Dial = cfg.dial
-	p := proxy.New(proxy.Config{Table: func() *route.Table { return r.table }, Internal: internalOK{}, Links: &links})
+	p := proxy.New(proxy.Config{Table: func() *route.Table { return r.table.Load() }, Internal: internalOK{}, Links: &links,
+		TLS: func(pool.TLS) func() (*tls.Config, error) { return cfg.secure }})
+	if cfg.secure != nil {
+		cfg.metadata = map[string]string{"scheme": "https"}
+	}
 	snap := &mesh.Snapshot{Revision: mesh.Revision{Epoch: 1, Number: 1}, Services: map[string][]*mesh.Instance{}}
 	for i, ep := range endpoints {
 		host, port := splitHostPort(t, ep)
-		in := &mesh.Instance{ID: fmt.Sprintf("svc-%d", i), Service: "Svc", Address: host, Port: port, Metadata: cfg.metadata}
+		in := &mesh.Instance{ID: fmt.Sprintf("svc-%d", i), Service: "Svc", Address: host, Port: port, Metadata: cfg.metadata, Draining: cfg.draining}
 		if cfg.change != nil {
 			cfg.change(in)
 		}
@@ -99,17 +138,23 @@ func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 	if cfg.prefix == "" {
 		cfg.prefix = route.DefaultPrefix
 	}
-	r.table = route.Build(nil, route.Input{Prefix: cfg.prefix, Snapshot: snap, Set: cfg.set(t)}, p.Open)
+	r.proxy, r.input = p, route.Input{Prefix: cfg.prefix, Snapshot: snap, Set: cfg.set(t)}
+	r.table.Store(route.Build(nil, r.input, p.Open))
 	if cfg.timeouts == (http1.Timeouts{}) {
 		cfg.timeouts = http1.DefaultTimeouts()
+	}
+	var h exchange.Handler = p
+	if cfg.redirect != "" {
+		h = &proxy.Redirect{Port: cfg.redirect, Next: p}
 	}
 	log := slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	r.server = &listen.Server{
 		HTTP: &http1.Server{
-			Handler: p, Observer: r, Limits: http1.DefaultLimits(), Timeouts: cfg.timeouts,
-			Buffers: http1.NewBuffers(http1.DefaultLimits()), Log: log, Scheme: "http", PlainReads: cfg.plain, Trusted: cfg.trusts,
+			Handler: h, Observer: r, Limits: http1.DefaultLimits(), Timeouts: cfg.timeouts,
+			Buffers: http1.NewBuffers(http1.DefaultLimits()), Log: log, Scheme: "http", PlainReads: cfg.how == plain, Trusted: cfg.trusts,
 		},
-		Wait: cfg.wait, Grace: 2 * time.Second, Log: log,
+		Loops: newLoops(t, cfg.how),
+		Wait:  cfg.wait, Grace: 2 * time.Second, Log: log, TLS: cfg.listenTLS,
 	}
 	ln := listenLocal(t)
 	r.addr, r.ln = ln.Addr().String(), ln
@@ -127,6 +172,26 @@ func newRig(t testing.TB, cfg rigConfig, endpoints ...string) *rig {
 		_ = ln.Close()
 	})
 	return r
+}
+
+// newLoops returns running loops; nil where there are none, and for other modes.
+func newLoops(t testing.TB, how mode) *poll.Loops {
+	t.Helper()
+	if how != loops {
+		return nil
+	}
+	ls, err := poll.New(1) // one, so that exchanges find each other's links
+	if errors.Is(err, poll.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); ls.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-done })
+	return ls
 }
 
 // observed is what the gateway noted of an exchange.

@@ -28,6 +28,7 @@ func (a *attempt) send(link *http1.Link) (*upload, error) {
 	if whole {
 		return nil, link.Send(piece)
 	}
+	a.x.Carrier.Leave() // two goroutines from here on
 	up := &upload{body: a.x.Body, link: link, chunked: r.Length == exchange.Unknown, buffers: a.p.cfg.Links.Buffers, began: time.Now()}
 	up.done.Add(1)
 	go up.run()
@@ -43,6 +44,7 @@ type upload struct {
 	done    sync.WaitGroup
 	began   time.Time
 	ended   atomic.Int64 // nanoseconds after began; 0 while it goes on, broken when the client spoiled it
+	stopped atomic.Bool  // by us: what the body says from then on is not the client's fault
 
 	// after done
 	fault    error // the client's: malformed, too slow, gone
@@ -67,7 +69,9 @@ func (u *upload) run() {
 			return
 		}
 		if err != nil {
-			u.fault = clientSide(err)
+			if !u.stopped.Load() {
+				u.fault = clientSide(err)
+			}
 			u.ended.Store(broken)
 			u.link.Interrupt() // the endpoint must not wait for what never comes, nor we for it
 			return
@@ -153,6 +157,7 @@ func (u *upload) rethrow() {
 }
 
 func (u *upload) interrupt() {
+	u.stopped.Store(true)
 	u.body.Stop()
 	u.link.Interrupt()
 }
@@ -160,9 +165,7 @@ func (u *upload) interrupt() {
 // clientSide turns whatever broke the client's stream into a fault of the client.
 func clientSide(err error) error {
 	if isTimeout(err) {
-		return errBodySlow
+		return exchange.ErrBodyStalled
 	}
 	return err
 }
-
-var errBodySlow = &exchange.ClientError{Status: 408, Code: exchange.CodeRequestTimeout, Detail: "the request's body made no progress"}

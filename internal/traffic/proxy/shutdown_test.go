@@ -16,9 +16,9 @@ import (
 )
 
 func TestAGatewayThatStopsUnderLoadFailsNobody(t *testing.T) {
-	bothNamed(t, "U-12 a stop under load", func(t *testing.T, plain bool) {
+	bothNamed(t, "U-12 a stop under load", func(t *testing.T, how mode) {
 		up := newRecorder(t, "")
-		r := newRig(t, rigConfig{plain: plain, wait: 20 * time.Millisecond}, up.addr)
+		r := newRig(t, rigConfig{how: how, wait: 20 * time.Millisecond}, up.addr)
 		var served atomic.Int64
 		var clients sync.WaitGroup
 		begun := make(chan struct{}, 16)
@@ -96,14 +96,14 @@ func loadOn(c net.Conn, upload bool, total *int, begun chan<- struct{}) (n int, 
 }
 
 func TestAnExchangeThatIsUnderWayEndsBeforeTheGatewayDoes(t *testing.T) {
-	bothNamed(t, "U-12 an exchange under way", func(t *testing.T, plain bool) {
+	bothNamed(t, "U-12 an exchange under way", func(t *testing.T, how mode) {
 		arrived, release := make(chan struct{}), make(chan struct{})
 		up := newRecorderFunc(t, func(int, string) string {
 			close(arrived)
 			<-release
 			return okAnswer
 		})
-		r := newRig(t, rigConfig{plain: plain}, up.addr)
+		r := newRig(t, rigConfig{how: how}, up.addr)
 		idle := r.dial()
 		waitFor(t, "the idle connection is accepted", func() bool { return r.server.Connections() == 1 })
 		c := r.dial()
@@ -130,10 +130,10 @@ func TestAnExchangeThatIsUnderWayEndsBeforeTheGatewayDoes(t *testing.T) {
 }
 
 func TestARequestThatCrossesTheDrainIsServed(t *testing.T) {
-	bothNamed(t, "U-12 a request that crosses the drain", func(t *testing.T, plain bool) {
+	bothNamed(t, "U-12 a request that crosses the drain", func(t *testing.T, how mode) {
 		for range 20 {
 			up := newRecorder(t, "")
-			r := newRig(t, rigConfig{plain: plain}, up.addr)
+			r := newRig(t, rigConfig{how: how}, up.addr)
 			c := r.dial()
 			br := bufio.NewReader(c)
 			_, _ = io.WriteString(c, get(""))
@@ -155,12 +155,12 @@ func TestARequestThatCrossesTheDrainIsServed(t *testing.T) {
 }
 
 func TestWhatOutlastsTheGraceIsBrokenOff(t *testing.T) {
-	bothNamed(t, "U-12 what outlasts the grace", func(t *testing.T, plain bool) {
-		r := newRig(t, rigConfig{plain: plain}, newUpstream(t, sink))
+	bothNamed(t, "U-12 what outlasts the grace", func(t *testing.T, how mode) {
+		r := newRig(t, rigConfig{how: how}, newUpstream(t, sink))
 		r.server.Grace = 50 * time.Millisecond
 		hanging := r.dial()
 		_, _ = io.WriteString(hanging, get(""))
-		ws := newRig(t, rigConfig{plain: plain}, newUpstream(t, echoing))
+		ws := newRig(t, rigConfig{how: how}, newUpstream(t, echoing))
 		ws.server.Grace = 50 * time.Millisecond
 		tunnel := ws.dial()
 		_, _ = io.WriteString(tunnel, upgradeRequest)

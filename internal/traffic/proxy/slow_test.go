@@ -15,6 +15,7 @@ import (
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/exchange"
 	"github.com/toska-mesh/toska-mesh/internal/traffic/http1"
+	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
 )
 
 // sink reads whatever comes and answers nothing.
@@ -137,34 +138,50 @@ func TestSlowClientsAreBounded(t *testing.T) {
 }
 
 func TestAnUploadThatGoesOnIsNotCut(t *testing.T) {
-	for _, framing := range []string{"Content-Length: 60\r\n", "Transfer-Encoding: chunked\r\n"} {
-		synctest.Test(t, func(t *testing.T) {
-			r := newPipeRig(t, answering(okAnswer))
-			defer r.close()
-			c := r.connect()
-			r.work.Go(func() {
-				_, _ = io.WriteString(c, post(framing, ""))
-				for range 60 {
-					time.Sleep(2 * time.Second)
-					if strings.HasPrefix(framing, "T") {
-						_, _ = io.WriteString(c, "1\r\nx\r\n")
-					} else {
-						_, _ = io.WriteString(c, "x")
-					}
-				}
+	for _, row := range []struct {
+		name    string
+		policy  route.Policy
+		framing string
+		piece   string
+		every   time.Duration
+	}{
+		{"H1-26 a length, above the least rate", route.Policy{}, "Content-Length: 36000\r\n", strings.Repeat("x", 600), 2 * time.Second},
+		{"H1-26 chunks, above the least rate", route.Policy{}, "Transfer-Encoding: chunked\r\n", strings.Repeat("x", 600), 2 * time.Second},
+		{"H1-26 a byte at a time where no rate is asked for", route.Policy{Rate: -1}, "Content-Length: 60\r\n", "x", 29 * time.Second},
+		{"H1-26 chunks of a byte where no rate is asked for", route.Policy{Rate: -1}, "Transfer-Encoding: chunked\r\n", "x", 29 * time.Second},
+	} {
+		t.Run(row.name, func(t *testing.T) { uploadGoesOn(t, row.policy, row.framing, row.piece, row.every) })
+	}
+}
+
+func uploadGoesOn(t *testing.T, policy route.Policy, framing, piece string, every time.Duration) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := newPipeRigOf(t, policy, answering(okAnswer))
+		defer r.close()
+		c := r.connect()
+		r.work.Go(func() {
+			_, _ = io.WriteString(c, post(framing, ""))
+			for range 60 {
+				time.Sleep(every)
 				if strings.HasPrefix(framing, "T") {
-					_, _ = io.WriteString(c, "0\r\n\r\n")
+					_, _ = fmt.Fprintf(c, "%x\r\n%s\r\n", len(piece), piece)
+				} else {
+					_, _ = io.WriteString(c, piece)
 				}
-			})
-			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-			if err != nil || resp.StatusCode != 200 {
-				t.Fatalf("an upload of two minutes got %v, %v", resp, err)
 			}
-			if rec := <-r.records; rec.BytesIn != 60 || rec.BytesOut != 2 {
-				t.Errorf("recorded %d bytes in, %d out", rec.BytesIn, rec.BytesOut)
+			if strings.HasPrefix(framing, "T") {
+				_, _ = io.WriteString(c, "0\r\n\r\n")
 			}
 		})
-	}
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatalf("an upload of %v got %v, %v", 60*every, resp, err)
+		}
+		if rec := <-r.records; rec.BytesIn != int64(60*len(piece)) || rec.BytesOut != 2 {
+			t.Errorf("recorded %d bytes in, %d out", rec.BytesIn, rec.BytesOut)
+		}
+	})
 }
 
 func TestAnEndpointThatIsSlow(t *testing.T) {
@@ -255,9 +272,9 @@ func TestAnEndpointThatIsSlow(t *testing.T) {
 }
 
 func TestAThousandIdleConnectionsCostLittleAndDisturbNobody(t *testing.T) {
-	bothNamed(t, "W-9 a thousand idle connections", func(t *testing.T, plain bool) {
+	bothNamed(t, "W-9 a thousand idle connections", func(t *testing.T, how mode) {
 		up := newRecorder(t, "")
-		r := newRig(t, rigConfig{plain: plain}, up.addr)
+		r := newRig(t, rigConfig{how: how}, up.addr)
 		const n = 1000
 		var before, after runtime.MemStats
 		runtime.GC()

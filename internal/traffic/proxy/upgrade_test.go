@@ -10,29 +10,12 @@ import (
 	"testing"
 )
 
-const upgradeRequest = "GET /api/svc/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-
-const upgradeAnswer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-
-// echoing is an upstream that upgrades and echoes until its client ends, then says bye.
-func echoing(c net.Conn) {
-	br := bufio.NewReader(c)
-	if !strings.Contains(readHead(br), "Upgrade: websocket\r\n") {
-		return
-	}
-	_, _ = io.WriteString(c, upgradeAnswer+"hello") // the first words may come with the head
-	_, _ = io.Copy(c, br)
-	_, _ = io.WriteString(c, "bye")
-	if half, ok := c.(*net.TCPConn); ok {
-		_ = half.CloseWrite()
-	}
-}
-
 func TestWebSocketsPass(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
-		r := newRig(t, rigConfig{plain: plain}, newUpstream(t, echoing))
+	both(t, func(t *testing.T, how mode) {
+		up := newUpstream(t, echoing)
+		r := newRig(t, rigConfig{how: how}, up)
 		c := r.dial()
-		_, _ = io.WriteString(c, upgradeRequest+"early ")
+		_, _ = io.WriteString(c, upgradeRequest+masked(opText, "early"))
 		br := bufio.NewReader(c)
 		resp, err := http.ReadResponse(br, nil)
 		if err != nil || resp.StatusCode != 101 {
@@ -43,18 +26,24 @@ func TestWebSocketsPass(t *testing.T) {
 				t.Errorf("%s is %q, want %q", name, got, want)
 			}
 		}
-		expectBytes(t, br, "hello")
-		expectBytes(t, br, "early ")
+		expectFrame(t, br, opText, "hello")
+		expectFrame(t, br, opText, "early")
 		for i := range 100 {
-			word := fmt.Sprintf("frame %d ", i)
-			_, _ = io.WriteString(c, word)
-			expectBytes(t, br, word)
+			word := fmt.Sprintf("frame %d", i)
+			_, _ = io.WriteString(c, masked(opText, word))
+			expectFrame(t, br, opText, word)
 		}
+		for _, b := range []byte(masked(opText, "drop by drop")) {
+			_, _ = c.Write([]byte{b})
+		}
+		expectFrame(t, br, opText, "drop by drop")
 		big := strings.Repeat("x", 1<<20)
-		go func() { _, _ = io.WriteString(c, big) }()
-		expectBytes(t, br, big)
-		_ = c.(*net.TCPConn).CloseWrite()
-		expectBytes(t, br, "bye")
+		go func() { _, _ = io.WriteString(c, masked(opMore, big)+masked(opPing, "?")+masked(opLast, "the end")) }()
+		expectFrame(t, br, opMore, big)
+		expectFrame(t, br, opPing, "?")
+		expectFrame(t, br, opLast, "the end")
+		_, _ = io.WriteString(c, masked(opClose, statusText(1000)))
+		expectFrame(t, br, opClose, statusText(1000))
 		if rest, err := io.ReadAll(br); len(rest) != 0 || err != nil {
 			t.Errorf("at the end came %q, %v", rest, err)
 		}
@@ -64,19 +53,11 @@ func TestWebSocketsPass(t *testing.T) {
 	})
 }
 
-func expectBytes(t *testing.T, r io.Reader, want string) {
-	t.Helper()
-	p := make([]byte, len(want))
-	if _, err := io.ReadFull(r, p); err != nil || string(p) != want {
-		t.Fatalf("read %.40q, %v, want %.40q", p, err, want)
-	}
-}
-
 func TestAnEndOfATunnelThatBreaksEndsTheOther(t *testing.T) {
-	both(t, func(t *testing.T, plain bool) {
+	both(t, func(t *testing.T, how mode) {
 		t.Run("the client's", func(t *testing.T) {
 			ended := make(chan struct{})
-			r := newRig(t, rigConfig{plain: plain}, newUpstream(t, func(c net.Conn) {
+			r := newRig(t, rigConfig{how: how}, newUpstream(t, func(c net.Conn) {
 				defer close(ended)
 				_ = readHead(bufio.NewReader(c))
 				_, _ = io.WriteString(c, upgradeAnswer)
@@ -91,7 +72,7 @@ func TestAnEndOfATunnelThatBreaksEndsTheOther(t *testing.T) {
 			r.record()
 		})
 		t.Run("the endpoint's", func(t *testing.T) {
-			r := newRig(t, rigConfig{plain: plain}, newUpstream(t, func(c net.Conn) {
+			r := newRig(t, rigConfig{how: how}, newUpstream(t, func(c net.Conn) {
 				_ = readHead(bufio.NewReader(c))
 				_, _ = io.WriteString(c, upgradeAnswer)
 				_ = c.(*net.TCPConn).SetLinger(0)

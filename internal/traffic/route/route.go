@@ -21,9 +21,12 @@ type Route struct {
 	Policy Policy
 	// Host is what the endpoint is told: HostKeep, HostUpstream or a name.
 	Host string
+	// Unlogged exchanges of the route have no line in the access log.
+	Unlogged bool
 
 	upstream *upstream.Upstream
 	refused  bool // the service's entry is quarantined, and there is no good one
+	says     Spec
 	methods  []string
 	strip    int    // bytes that are taken off the front of the path
 	front    string // what comes there instead
@@ -32,7 +35,9 @@ type Route struct {
 
 // DefaultPolicy is what holds where nothing is configured.
 func DefaultPolicy() Policy {
-	return Policy{Connect: 2 * time.Second, PerTry: 10 * time.Second, Idle: 30 * time.Second, Attempts: 2, Budget: 0.2}
+	b := exchange.DefaultBounds()
+	return Policy{Connect: 2 * time.Second, PerTry: 10 * time.Second, Attempts: 2, Budget: 0.2,
+		Idle: b.Idle, Body: b.Body, Ceiling: b.Ceiling, Rate: b.Rate}
 }
 
 // over returns p with what it leaves open taken from the wider policy.
@@ -42,7 +47,14 @@ func (p Policy) over(wider Policy) Policy {
 		Idle: cmp.Or(p.Idle, wider.Idle), Total: cmp.Or(p.Total, wider.Total),
 		Attempts: cmp.Or(p.Attempts, wider.Attempts), Budget: cmp.Or(p.Budget, wider.Budget),
 		RetryAll: p.RetryAll || wider.RetryAll,
+		Upgrades: cmp.Or(p.Upgrades, wider.Upgrades), Tunnel: cmp.Or(p.Tunnel, wider.Tunnel), Drain: cmp.Or(p.Drain, wider.Drain),
+		Body: cmp.Or(p.Body, wider.Body), Ceiling: cmp.Or(p.Ceiling, wider.Ceiling), Rate: cmp.Or(p.Rate, wider.Rate),
 	}
+}
+
+// Bounds are what the policy says of the client.
+func (p *Policy) Bounds() exchange.Bounds {
+	return exchange.Bounds{Body: p.Body, Idle: p.Idle, Ceiling: p.Ceiling, Rate: p.Rate}
 }
 
 // scope is the routes of one host, or of none.
@@ -173,7 +185,7 @@ type builder struct {
 	t       *Table
 	prev    *Table
 	set     *Set
-	open    func(addr string) upstream.Connections
+	open    func(upstream.Target) upstream.Connections
 	ejected func()
 }
 
@@ -206,7 +218,9 @@ func (b *builder) service(key, name string, instances []*mesh.Instance) {
 	src := upstream.Source{Service: name, Instances: instances, Ejected: b.ejected}
 	if spec := b.t.specs[key]; spec != nil {
 		src.Endpoints, src.Strategy = spec.Endpoints, spec.Strategy
+		src.Secure, src.TLS, src.Proxy = spec.Secure, spec.TLS, spec.Proxy
 	}
+	src.Closed = slices.ContainsFunc(b.set.Closed, func(name string) bool { return mesh.ServiceKey(name) == key })
 	var before *upstream.Upstream
 	if b.prev != nil {
 		before = b.prev.upstreams[key]
@@ -253,9 +267,10 @@ func (b *builder) route(spec *Spec, defaults Policy) {
 		policy = s.Policy.over(policy)
 	}
 	route := &Route{
-		Name: spec.Name, Policy: spec.Policy.over(policy), Host: cmp.Or(spec.Host, HostKeep),
-		upstream: b.t.upstreams[key], refused: b.t.refused[b.t.upstreams[key]], methods: spec.Methods, slashes: spec.KeepEncodedSlash,
+		Name: spec.Name, Policy: spec.Policy.over(policy), Host: cmp.Or(spec.Host, HostKeep), Unlogged: spec.Unlogged,
+		upstream: b.t.upstreams[key], refused: b.t.refused[b.t.upstreams[key]], says: *spec, methods: spec.Methods, slashes: spec.KeepEncodedSlash,
 	}
+	b.t.named[spec.Name] = route
 	switch {
 	case spec.ReplacePrefix != "":
 		route.strip, route.front = len(trimSlash(spec.Prefix)), trimSlash(spec.ReplacePrefix)

@@ -11,7 +11,7 @@ import (
 )
 
 // noConnections are those of endpoints that nobody dials.
-func noConnections(string) upstream.Connections { return nil }
+func noConnections(upstream.Target) upstream.Connections { return nil }
 
 func TestAConfiguredRouteIsFoundByPrecedenceWhateverTheOrderOfTheFile(t *testing.T) {
 	specs := []route.Spec{

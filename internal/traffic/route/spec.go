@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/toska-mesh/toska-mesh/internal/traffic/upstream"
 	"github.com/toska-mesh/toska-mesh/mesh"
 )
 
@@ -47,6 +48,8 @@ type Spec struct {
 	Host string
 	// KeepEncodedSlash lets %2F pass.
 	KeepEncodedSlash bool
+	// Unlogged exchanges of the route have no line in the access log.
+	Unlogged bool
 	// Policy overrides the defaults where its fields are not zero.
 	Policy Policy
 }
@@ -65,8 +68,14 @@ type ServiceSpec struct {
 	Origin Origin
 	// Strategy is a word that balance.ParseStrategy reads; empty for what the metadata says.
 	Strategy string
-	// Endpoints are host:port outside the registry; none means the registry's instances.
+	// Endpoints are host:port or https://host:port outside the registry; none means the registry's instances.
 	Endpoints []string
+	// Secure says that all endpoints are spoken to over TLS; without it those are that say so. TLS says how,
+	// with paths that are absolute or relative to where the node runs.
+	Secure bool
+	TLS    upstream.TLS
+	// Proxy is the version of the PROXY header that begins connections to the endpoints: 1, 2, or 0 for none.
+	Proxy int
 	// Policy overrides the defaults where its fields are not zero.
 	Policy Policy
 	// Prefix says whether the service is found under the prefix; nil for what the set says.
@@ -84,6 +93,14 @@ type Policy struct {
 	Budget float64
 	// RetryAll retries methods that are not idempotent too.
 	RetryAll bool
+	// Upgrades says what a request may become.
+	Upgrades Upgrades
+	// Tunnel is how long a WebSocket may be silent in both directions; by default for ever. Drain is how long
+	// one may stay whose route or endpoint has gone; by default for as long as its ends like.
+	Tunnel, Drain time.Duration
+	// Body, Ceiling and Rate are those of exchange.Bounds; negative for no bound.
+	Body, Rate int64
+	Ceiling    time.Duration
 }
 
 // Set is everything that is configured about routing, whole and valid one by one.
@@ -95,6 +112,9 @@ type Set struct {
 	Routes   []Spec
 	// TrustedProxies are the networks whose forwarding fields count.
 	TrustedProxies []netip.Prefix
+	// Closed are the names of services that are out of force and were to be spoken to over TLS: nothing is
+	// sent to their instances, which would be without it.
+	Closed []string
 	// Quarantined are the objects that were refused, each with its place and reason.
 	Quarantined []Refusal
 }
@@ -142,5 +162,8 @@ func (s *Set) Keeping(last *Set) *Set {
 	}
 	with := *s
 	with.Services = slices.Concat(s.Services, kept)
+	with.Closed = slices.DeleteFunc(slices.Clone(s.Closed), func(name string) bool {
+		return slices.ContainsFunc(kept, func(k ServiceSpec) bool { return mesh.ServiceKey(k.Name) == mesh.ServiceKey(name) })
+	})
 	return &with
 }

@@ -38,7 +38,8 @@ type Table struct {
 	specs     map[string]*ServiceSpec       // the configured services, by mesh.ServiceKey
 	refusals  map[string]*Refusal           // the refused entries of services, by mesh.ServiceKey
 	hosts     map[string]*scope
-	any       *scope // routes without a host
+	named     map[string]*Route // configured routes
+	any       *scope            // routes without a host
 	set       *Set
 }
 
@@ -108,7 +109,7 @@ type Input struct {
 
 // Build makes a table. What did not change is taken over from prev, which may be nil; open makes the
 // connections of new endpoints.
-func Build(prev *Table, in Input, open func(addr string) upstream.Connections) *Table {
+func Build(prev *Table, in Input, open func(upstream.Target) upstream.Connections) *Table {
 	set := in.Set
 	if set == nil {
 		set = &Set{}
@@ -116,7 +117,7 @@ func Build(prev *Table, in Input, open func(addr string) upstream.Connections) *
 	b := builder{prev: prev, open: open, ejected: in.Ejected, set: set, t: &Table{
 		Revision: in.Snapshot.Revision, BuiltAt: time.Now(), Stale: in.Stale, prefix: []byte(in.Prefix), set: set,
 		upstreams: make(map[string]*upstream.Upstream, len(in.Snapshot.Services)),
-		hosts:     map[string]*scope{}, any: newScope(),
+		hosts:     map[string]*scope{}, any: newScope(), named: make(map[string]*Route, len(set.Routes)),
 	}}
 	b.services(in.Snapshot)
 	b.routes()
@@ -243,13 +244,17 @@ func (t *Table) matchPrefix(r *exchange.Request) (Match, Outcome) {
 		return Match{}, NoService
 	}
 	taken := len(t.prefix) + len(name)
-	route := &t.prefixed
+	return Match{Upstream: u, Route: t.underPrefix(u), Path: path, Prefix: r.Path[:taken]}, Found
+}
+
+// underPrefix is the route to a service under the prefix.
+func (t *Table) underPrefix(u *upstream.Upstream) *Route {
 	if len(t.tuned) > 0 {
 		if own := t.tuned[u]; own != nil {
-			route = own
+			return own
 		}
 	}
-	return Match{Upstream: u, Route: route, Path: path, Prefix: r.Path[:taken]}, Found
+	return &t.prefixed
 }
 
 var slash = []byte("/")

@@ -19,7 +19,7 @@ type conns struct{ addr string }
 func (*conns) Sweep(time.Time) {}
 func (*conns) Close()          {}
 
-func open(addr string) upstream.Connections { return &conns{addr} }
+func open(to upstream.Target) upstream.Connections { return &conns{to.Addr} }
 
 // snapshot has one instance for each name, at a port of its own.
 func snapshot(names ...string) *mesh.Snapshot {

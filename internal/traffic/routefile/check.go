@@ -56,16 +56,6 @@ func (v value) check() *mesh.Check {
 	return c
 }
 
-// has reports whether a mapping has a key.
-func (v value) has(key string) bool {
-	for _, e := range v.entries {
-		if e.key == key {
-			return true
-		}
-	}
-	return false
-}
-
 // checkPath reads a path that is sent as it is.
 func (v value) checkPath() string {
 	s, ok := v.str("/healthz")

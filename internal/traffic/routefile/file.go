@@ -30,10 +30,12 @@ const (
 
 // File is what a configuration file says. What it does not say is zero, but for OTLP's defaults.
 type File struct {
-	// Listeners by name; GatewayListener is the only one.
+	// Listeners of the gateway by name.
 	Listeners map[string]Listener
 	// Control is where the control API listens.
 	Control Address
+	// ControlTLS is how TLS is spoken there; nil where it is not.
+	ControlTLS *TLS
 	// Discovery is the port of the family's gRPC.
 	Discovery Discovery
 	// Dashboard says who may use it.
@@ -49,10 +51,15 @@ type File struct {
 	Checks map[string]mesh.Check
 	// OTLP is where spans go.
 	OTLP OTLP
+	// AccessLog is where the lines of the access log go, and what they hold.
+	AccessLog AccessLog
 }
 
-// GatewayListener is the key of the gateway's plain listener.
-const GatewayListener = "gateway"
+// The names of the gateway's listeners that have an address without being given one.
+const (
+	GatewayListener    = "gateway"
+	GatewayTLSListener = "gateway-tls"
+)
 
 // Address is a host:port, and where it was written. An empty one was not given.
 type Address struct {
@@ -60,14 +67,11 @@ type Address struct {
 	Origin   route.Origin
 }
 
-// Listener is an address that the gateway accepts on.
-type Listener struct {
-	Address Address
-}
-
 // Discovery is the port of the family's gRPC.
 type Discovery struct {
 	Address Address
+	// TLS is how TLS is spoken there; nil where it is not.
+	TLS *TLS
 	// Anonymous callers may register there even where the listener is not loopback.
 	Anonymous bool
 }

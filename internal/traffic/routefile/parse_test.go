@@ -99,7 +99,7 @@ func TestTheWholeExample(t *testing.T) {
 	}
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32")}
 	want := &routefile.File{
-		Listeners:      map[string]routefile.Listener{"gateway": {Address: routefile.Address{HostPort: ":80", Origin: at(3, 26)}}},
+		Listeners:      map[string]routefile.Listener{"gateway": {Address: routefile.Address{HostPort: ":80", Origin: at(3, 26)}, Origin: at(3, 3)}},
 		Control:        routefile.Address{HostPort: "127.0.0.1:5010", Origin: at(4, 26)},
 		Discovery:      routefile.Discovery{Address: routefile.Address{HostPort: "127.0.0.1:8080", Origin: at(5, 26)}, Anonymous: true},
 		TrustedProxies: proxies,

@@ -46,6 +46,10 @@ func keysBelow(t *testing.T, path, document string) []string {
 	switch path {
 	case "services":
 		return keysBelow(t, "services.NAME", place("{NAME: %s}"))
+	case "listeners":
+		return keysBelow(t, "listeners.NAME", place("{name: %s}"))
+	case "listeners.NAME.certificates":
+		return keysBelow(t, "listeners.NAME.certificates[]", place("[%s]"))
 	case "routes":
 		return keysBelow(t, "routes[]", place("[%s]"))
 	}

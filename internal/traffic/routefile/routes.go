@@ -57,7 +57,11 @@ func (v value) route() route.Spec {
 			_, ok := v.word("keep")
 			s.KeepEncodedSlash = ok
 		}},
-	}, policyFields(&s.Policy)...))
+		{"access_log", func(v value) {
+			w, _ := v.word("off", "on")
+			s.Unlogged = w == "off"
+		}},
+	}, append(policyFields(&s.Policy), limitsOf(&s.Policy))...))
 	if v.form != mapping {
 		return s
 	}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/toska-mesh/toska-mesh/internal/traffic/route"
 	"github.com/toska-mesh/toska-mesh/mesh"
@@ -49,8 +50,13 @@ func (v value) service(e entry) serviceSpec {
 		}},
 		{"endpoints", func(v value) { s.Endpoints = v.endpoints() }},
 		{"check", func(v value) { s.check = v.check() }},
+		{"tls", func(v value) { v.serviceTLS(&s.ServiceSpec) }},
+		{"proxy_protocol", func(v value) {
+			w, _ := v.word("v1", "v2")
+			s.Proxy = map[string]int{"v1": 1, "v2": 2}[w]
+		}},
 		{"prefix", func(v value) { s.Prefix = new(v.flag()) }},
-	}, policyFields(&s.Policy)...))
+	}, append(policyFields(&s.Policy), limitsOf(&s.Policy))...))
 	if s.check != nil && len(s.Endpoints) > 0 {
 		v.wrong("has endpoints and a check; only the instances of the registry are probed")
 	}
@@ -76,7 +82,7 @@ func (v value) endpoints() []string {
 		if !ok {
 			return
 		}
-		switch problem := wrongHostPort(s, 0); {
+		switch problem := wrongHostPort(strings.TrimPrefix(s, "https://"), 0); {
 		case problem != "":
 			v.wrong("%s", problem)
 		case seen[s]:
@@ -94,13 +100,15 @@ func (v value) endpoints() []string {
 
 // policyFields are the keys that defaults, services and routes share.
 func policyFields(p *route.Policy) []field {
-	return []field{
+	return append(upgradeFields(p), []field{
 		{"timeout", func(v value) {
 			v.fields([]field{
 				{"connect", func(v value) { p.Connect = v.duration() }},
 				{"per_try", func(v value) { p.PerTry = v.duration() }},
 				{"idle", func(v value) { p.Idle = v.duration() }},
 				{"total", func(v value) { p.Total = v.duration() }},
+				{"tunnel", func(v value) { p.Tunnel = v.durationOrNone() }},
+				{"body", func(v value) { p.Ceiling = time.Duration(v.bound(func(v value) int64 { return int64(v.duration()) })) }},
 			})
 			if p.Total > 0 && p.PerTry > p.Total {
 				v.wrong("per_try is more than total")
@@ -121,7 +129,7 @@ func policyFields(p *route.Policy) []field {
 				}},
 			})
 		}},
-	}
+	}...)
 }
 
 // object is a route or a service, with what is wrong with it.
@@ -223,6 +231,11 @@ func (p *parsing) finish() Problems {
 	problems = append(problems, settle(p, p.services, p.takeService)...)
 	problems = append(problems, settle(p, p.routes, func(s route.Spec) { set.Routes = append(set.Routes, s) })...)
 	set.TrustedProxies = p.file.TrustedProxies
+	for i := range p.services {
+		if o := &p.services[i]; o.spec.Secure && len(o.problems) > 0 {
+			set.Closed = append(set.Closed, o.name)
+		}
+	}
 	problems.sort()
 	return problems
 }

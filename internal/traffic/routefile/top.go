@@ -11,11 +11,17 @@ func (p *parsing) top(v value) {
 	f := p.file
 	v.fields([]field{
 		{"listeners", present(p.listeners)},
-		{"control", present(func(v value) { v.fields([]field{{"address", intoAddress(&f.Control)}}) })},
+		{"control", present(func(v value) {
+			v.fields([]field{
+				{"address", intoAddress(&f.Control)},
+				{"tls", func(v value) { f.ControlTLS = v.ownTLS() }},
+			})
+		})},
 		{"discovery", present(func(v value) {
 			v.fields([]field{
 				{"address", intoAddress(&f.Discovery.Address)},
 				{"anonymous", func(v value) { f.Discovery.Anonymous = v.flag() }},
+				{"tls", func(v value) { f.Discovery.TLS = v.ownTLS() }},
 			})
 		})},
 		{"dashboard", present(func(v value) {
@@ -29,8 +35,10 @@ func (p *parsing) top(v value) {
 		{"services", present(p.readServices)},
 		{"routes", present(p.readRoutes)},
 		{"otlp", present(p.otlp)},
+		{"access_log", present(p.accessLog)},
 		{"compat", compat},
 	})
+	p.refuseUntrusted()
 }
 
 // compat refuses what would bring the family's defaults back: some of them open what is closed here, and a
@@ -49,14 +57,6 @@ func present(read func(value)) func(value) {
 			read(v)
 		}
 	}
-}
-
-func (p *parsing) listeners(v value) {
-	v.fields([]field{{GatewayListener, func(v value) {
-		l := Listener{}
-		v.fields([]field{{"address", intoAddress(&l.Address)}})
-		p.file.Listeners = map[string]Listener{GatewayListener: l}
-	}}})
 }
 
 func intoAddress(a *Address) func(value) {
@@ -102,11 +102,11 @@ func (p *parsing) trustedProxies(v value) {
 
 func (p *parsing) limits(v value) {
 	l := &p.file.Limits
-	v.fields([]field{
+	v.fields(append([]field{
 		{"fields", func(v value) { l.Fields = v.count(10_000) }},
 		{"field_bytes", func(v value) { l.FieldBytes = v.size(256, 1<<20) }},
 		{"head_bytes", func(v value) { l.HeadBytes = v.size(1<<10, 4<<20) }},
-	})
+	}, limitFields(&p.file.Set.Defaults)...))
 	if l.FieldBytes > 0 && l.HeadBytes > 0 && l.FieldBytes > l.HeadBytes {
 		v.wrong("field_bytes is more than head_bytes, which counts all fields together")
 	}

@@ -197,7 +197,7 @@ func unitOf(n *node, unit string) string {
 var sizes = []struct {
 	unit  string
 	bytes int
-}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"B", 1}}
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}}
 
 // size reads a number of bytes with its unit; what is none, or out of bounds, is told, and 0.
 func (v value) size(least, largest int) int {
@@ -225,18 +225,19 @@ func (v value) size(least, largest int) int {
 	near := ""
 	if err == nil {
 		near = map[string]string{"K": "KiB", "KB": "KiB", "kb": "KiB", "k": "KiB", "kib": "KiB", "Kib": "KiB",
-			"M": "MiB", "MB": "MiB", "mb": "MiB", "m": "MiB", "mib": "MiB", "Mib": "MiB", "b": "B"}[unit]
+			"M": "MiB", "MB": "MiB", "mb": "MiB", "m": "MiB", "mib": "MiB", "Mib": "MiB", "b": "B",
+			"G": "GiB", "GB": "GiB", "gb": "GiB", "g": "GiB", "gib": "GiB", "Gib": "GiB"}[unit]
 	}
 	if near != "" {
 		near = strings.TrimSpace(digits) + near
 	}
-	v.report(v.place, v.path, shorten(s)+" is no size; it wants a number and B, KiB or MiB, such as 16KiB", near)
+	v.report(v.place, v.path, shorten(s)+" is no size; it wants a number and B, KiB, MiB or GiB, such as 16KiB", near)
 	return 0
 }
 
 func sizeText(n int) string {
-	for _, u := range sizes[:2] {
-		if n%u.bytes == 0 && n/u.bytes < 1<<10 {
+	for _, u := range sizes[:3] {
+		if n%u.bytes == 0 && (n/u.bytes < 1<<10 || u.unit == "GiB") {
 			return fmt.Sprint(n/u.bytes, u.unit)
 		}
 	}

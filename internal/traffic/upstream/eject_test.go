@@ -14,7 +14,7 @@ import (
 // of builds an upstream of endpoints of the file, and counts what it tells.
 func of(told *int, addrs ...string) *upstream.Upstream {
 	return upstream.Build(nil, upstream.Source{Service: "svc", Endpoints: addrs, Strategy: "RoundRobin", Ejected: func() { *told++ }},
-		func(string) upstream.Connections { return nil })
+		func(upstream.Target) upstream.Connections { return nil })
 }
 
 // first is the address of the endpoint that things happen to.
@@ -23,16 +23,11 @@ const first = "a:1"
 // take acquires the first endpoint.
 func take(t *testing.T, u *upstream.Upstream) *upstream.Endpoint {
 	t.Helper()
-	for range 1000 {
-		var tried balance.Tried
-		e := u.Acquire(&tried)
-		if e.Addr == first {
-			return e
-		}
-		u.Release(e, upstream.Neutral)
+	e := acquire(u, first)
+	if e == nil {
+		t.Fatalf("%s is never picked", first)
 	}
-	t.Fatalf("%s is never picked", first)
-	return nil
+	return e
 }
 
 // endpoint is the status of the first endpoint.
@@ -174,4 +169,56 @@ func TestAStatusTellsOfInstancesThatAreNotPicked(t *testing.T) {
 	if st := upstream.Build(u, src, o.open).Status(time.Now()); st.Source != mesh.UpstreamFile || st.Overridden != 1 || len(st.Endpoints) != 2 || st.Endpoints[0].Instance != "" {
 		t.Errorf("with endpoints of the file: %+v", st)
 	}
+}
+
+func TestShortTimesThatAreMissedCountInARowWhileAnotherAnswers(t *testing.T) {
+	answer := func(u *upstream.Upstream) {
+		for _, e := range u.Live() {
+			if e.Addr != first {
+				u.Release(acquire(u, e.Addr), upstream.Served)
+			}
+		}
+	}
+	for _, tt := range []struct {
+		name    string
+		between func(t *testing.T, u *upstream.Upstream, n int) // what happens after each miss
+		misses  int
+		out     bool
+	}{
+		{"each is missed, and the others answer", func(_ *testing.T, u *upstream.Upstream, _ int) { answer(u) }, 7, true},
+		{"two say nothing, and five of the others put it out", func(_ *testing.T, u *upstream.Upstream, _ int) { answer(u) }, 6, false},
+		{"nobody answers", func(*testing.T, *upstream.Upstream, int) {}, 50, false},
+		{"it answers now and then", func(t *testing.T, u *upstream.Upstream, n int) {
+			answer(u)
+			if n%5 == 4 {
+				u.Release(take(t, u), upstream.Served)
+			}
+		}, 50, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			told := 0
+			u := of(&told, first, "b:1", "c:1")
+			answer(u) // long ago
+			for n := range tt.misses {
+				u.Release(take(t, u), upstream.Missed)
+				tt.between(t, u, n)
+			}
+			if out := told == 1; out != tt.out {
+				t.Errorf("out: %v after %d misses, want %v", out, tt.misses, tt.out)
+			}
+		})
+	}
+}
+
+// acquire acquires the endpoint at an address; nil if it is never picked.
+func acquire(u *upstream.Upstream, addr string) *upstream.Endpoint {
+	for range 1000 {
+		var tried balance.Tried
+		e := u.Acquire(&tried)
+		if e.Addr == addr {
+			return e
+		}
+		u.Release(e, upstream.Neutral)
+	}
+	return nil
 }

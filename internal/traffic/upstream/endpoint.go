@@ -22,6 +22,7 @@ type Endpoint struct {
 	// Connections to the address.
 	Connections Connections
 
+	target Target
 	weight int
 	*live
 }
@@ -35,6 +36,9 @@ type live struct {
 	until     atomic.Int64 // Unix nanoseconds; 0: not ejected
 	// warm is when the endpoint gets its full share; Unix nanoseconds, 0 once it does.
 	warm atomic.Int64
+	// misses in a row of a time that was short, and whether it answered since a row of any endpoint began.
+	misses   atomic.Int32
+	answered atomic.Bool
 	// failed is the last failure, out the last ejection; nil for none.
 	failed atomic.Pointer[Failure]
 	out    atomic.Pointer[Ejection]
@@ -52,7 +56,12 @@ const (
 	warmUp = 10 * time.Second
 	// leastShare is what it begins with.
 	leastShare = 0.1
+	// missesToCount in a row make a short time that is missed a failure.
+	missesToCount = 3
 )
+
+// Proxy returns the version of the PROXY header that each connection must begin with; 0 for none.
+func (e *Endpoint) Proxy() int { return e.target.Proxy }
 
 // Weight implements balance.Member.
 func (e *Endpoint) Weight() int { return e.weight }
@@ -114,6 +123,10 @@ const (
 	Served
 	// Failed attempts found it away, mute, malformed, or answering 502, 503 or 504.
 	Failed
+	// Missed attempts had no answer when the caller's time was over, which was too short to say much: whose
+	// fault that is shows in a row. From the third of them without an answer in between it is the
+	// endpoint's, if another endpoint has answered meanwhile.
+	Missed
 )
 
 // Release ends what Acquire began and takes its outcome into account.
@@ -125,14 +138,43 @@ func (u *Upstream) Release(e *Endpoint, o Outcome) {
 		if e.failures.Load() != 0 {
 			e.failures.Store(0)
 		}
+		if e.misses.Load() != 0 {
+			e.misses.Store(0)
+		}
+		if !e.answered.Load() {
+			e.answered.Store(true)
+		}
 		if e.ejections.Load() != 0 && e.until.Load() == 0 && e.warm.Load() == 0 {
 			e.ejections.Store(0)
 		}
+	case Missed:
+		if u.miss(e) {
+			u.fail(e)
+		}
 	case Failed:
-		if e.failures.Add(1) >= failuresToEject {
-			u.eject(e)
+		u.fail(e)
+	}
+}
+
+func (u *Upstream) fail(e *Endpoint) {
+	if e.failures.Add(1) >= failuresToEject {
+		u.eject(e)
+	}
+}
+
+// miss reports whether a miss is the endpoint's fault.
+func (u *Upstream) miss(e *Endpoint) bool {
+	n := e.misses.Add(1)
+	for _, other := range u.live {
+		switch {
+		case other == e:
+		case n == 1:
+			other.answered.Store(false)
+		case n >= missesToCount && other.answered.Load():
+			return true
 		}
 	}
+	return false
 }
 
 // Blame notes what an attempt found wrong with its endpoint, before its release.

@@ -19,7 +19,7 @@ func thousand(strategy string) *upstream.Upstream {
 		}
 		list = append(list, instance(fmt.Sprintf("i%04d", i), "10.0.0.1", 1000+i, meta("lb_strategy", strategy), meta("weight", weight)))
 	}
-	return upstream.Build(nil, upstream.Source{Service: "svc", Instances: list}, func(string) upstream.Connections { return nil })
+	return upstream.Build(nil, upstream.Source{Service: "svc", Instances: list}, func(upstream.Target) upstream.Connections { return nil })
 }
 
 var strategies = []string{"LeastRequest", "RoundRobin"}

@@ -44,8 +44,16 @@ type Source struct {
 	Service string
 	// Instances of the registry, sorted by ID.
 	Instances []*mesh.Instance
-	// Endpoints are configured addresses, host:port, instead of instances.
+	// Endpoints are configured addresses, host:port or https://host:port, instead of instances.
 	Endpoints []string
+	// Closed says that no endpoint may be picked: how they are to be spoken to is not known.
+	Closed bool
+	// Secure says that all endpoints are spoken to over TLS, whatever they say of themselves, and TLS how
+	// those are that are.
+	Secure bool
+	TLS    TLS
+	// Proxy is the version of the PROXY header that begins connections to the endpoints; 0 for none.
+	Proxy int
 	// Strategy that is configured; empty for what the metadata says.
 	Strategy string
 	// Ejected is told that an endpoint was put out, in the goroutine that saw it fail: it must not wait. It
@@ -54,7 +62,7 @@ type Source struct {
 }
 
 func (s *Source) same(o *Source) bool {
-	return s.Service == o.Service && s.Strategy == o.Strategy &&
+	return s.Service == o.Service && s.Strategy == o.Strategy && s.Closed == o.Closed && s.Secure == o.Secure && s.TLS == o.TLS && s.Proxy == o.Proxy &&
 		slices.Equal(s.Endpoints, o.Endpoints) &&
 		// By identity: records are immutable, so an unchanged one is the same pointer.
 		slices.Equal(s.Instances, o.Instances)
@@ -87,7 +95,7 @@ func (u *Upstream) All() []*Endpoint { return u.all }
 
 // Build makes an upstream. Endpoints of prev are kept where instance and address are the same; for new
 // ones open is called. It returns prev itself if nothing changed.
-func Build(prev *Upstream, src Source, open func(addr string) Connections) *Upstream {
+func Build(prev *Upstream, src Source, open func(Target) Connections) *Upstream {
 	if prev != nil && prev.source.same(&src) {
 		return prev
 	}
@@ -110,7 +118,7 @@ func Build(prev *Upstream, src Source, open func(addr string) Connections) *Upst
 // builder sorts the endpoints of one upstream by what may be done with them.
 type builder struct {
 	u       *Upstream
-	open    func(addr string) Connections
+	open    func(Target) Connections
 	old     map[string]*Endpoint
 	wasLive []*Endpoint
 	warm    bool // new endpoints join others that are warm
@@ -120,13 +128,14 @@ func (b *builder) build() {
 	u := b.u
 	var passing, lastResort []*Endpoint
 	for _, addr := range u.source.Endpoints {
-		passing = append(passing, b.endpoint(addr, addr, 1))
+		host, secure := strings.CutPrefix(addr, secureScheme)
+		passing = append(passing, b.endpoint(addr, b.target(host, secure), 1))
 	}
 	if len(u.source.Endpoints) == 0 {
 		for _, in := range u.source.Instances {
-			e := b.endpoint(in.ID, in.HostPort(), weightOf(in))
+			e := b.endpoint(in.ID, b.target(in.HostPort(), speaksTLS(in)), weightOf(in))
 			switch {
-			case in.Draining || speaksTLS(in):
+			case in.Draining:
 			case in.Health == mesh.Passing:
 				passing = append(passing, e)
 			case in.Health == mesh.Degraded, in.Health == mesh.Suspect:
@@ -137,7 +146,11 @@ func (b *builder) build() {
 	if u.live = passing; len(passing) == 0 {
 		u.live = lastResort
 	}
-	if len(u.live) == 0 {
+	switch {
+	case u.source.Closed:
+		u.live = nil
+		u.Why = "the service is quarantined, and its configuration asks for TLS"
+	case len(u.live) == 0:
 		u.Why = why(u.source.Instances)
 	}
 	b.warmUp()
@@ -145,13 +158,13 @@ func (b *builder) build() {
 }
 
 // endpoint keeps the one that was there, with its live state, or makes one.
-func (b *builder) endpoint(id, addr string, weight int) *Endpoint {
+func (b *builder) endpoint(id string, to Target, weight int) *Endpoint {
 	e := b.old[id]
 	switch {
-	case e == nil || e.Addr != addr:
-		e = &Endpoint{ID: id, Addr: addr, Connections: b.open(addr), weight: weight, live: &live{}}
+	case e == nil || e.target != to:
+		e = &Endpoint{ID: id, Addr: to.Addr, Connections: b.open(to), target: to, weight: weight, live: &live{}}
 	case e.weight != weight:
-		e = &Endpoint{ID: id, Addr: addr, Connections: e.Connections, weight: weight, live: e.live}
+		e = &Endpoint{ID: id, Addr: to.Addr, Connections: e.Connections, target: to, weight: weight, live: e.live}
 	}
 	b.u.all = append(b.u.all, e)
 	return e
@@ -194,8 +207,6 @@ func strategyOf(src *Source) balance.Strategy {
 	return balance.LeastRequest
 }
 
-func speaksTLS(in *mesh.Instance) bool { return strings.EqualFold(in.Metadata["scheme"], "https") }
-
 func weightOf(in *mesh.Instance) int {
 	if w, err := strconv.Atoi(in.Metadata["weight"]); err == nil && w > 0 {
 		return min(w, maxWeight)
@@ -211,14 +222,11 @@ func why(instances []*mesh.Instance) string {
 	if len(instances) == 0 {
 		return "none is registered"
 	}
-	draining, failing, https := 0, 0, 0
+	draining, failing := 0, 0
 	for _, in := range instances {
-		switch {
-		case in.Draining:
+		if in.Draining {
 			draining++
-		case speaksTLS(in):
-			https++
-		default:
+		} else {
 			failing++
 		}
 	}
@@ -226,7 +234,7 @@ func why(instances []*mesh.Instance) string {
 	for _, p := range [...]struct {
 		n    int
 		what string
-	}{{failing, "failing"}, {draining, "draining"}, {https, "asking for https, which is not spoken to endpoints"}} {
+	}{{failing, "failing"}, {draining, "draining"}} {
 		if p.n > 0 {
 			parts = append(parts, strconv.Itoa(p.n)+" "+p.what)
 		}

@@ -25,7 +25,11 @@ func (c *conns) Close()          { c.closed++ }
 // opener remembers the addresses that it was asked for.
 type opener struct{ opened []string }
 
-func (o *opener) open(addr string) upstream.Connections {
+func (o *opener) open(to upstream.Target) upstream.Connections {
+	addr := to.Addr
+	if to.Secure {
+		addr = "https://" + addr
+	}
 	o.opened = append(o.opened, addr)
 	return &conns{addr: addr}
 }
@@ -67,8 +71,7 @@ func TestWhoMayBePicked(t *testing.T) {
 		{"degraded ones are left out while one is passing", []*mesh.Instance{instance("a", "10.0.0.1", 80, health(mesh.Degraded)), instance("b", "10.0.0.2", 80)}, []string{"10.0.0.2:80"}, ""},
 		{"degraded and suspect ones are the last resort", []*mesh.Instance{instance("a", "10.0.0.1", 80, health(mesh.Degraded)), instance("b", "10.0.0.2", 80, health(mesh.Suspect)), instance("c", "10.0.0.3", 80, health(mesh.Failing))}, []string{"10.0.0.1:80", "10.0.0.2:80"}, ""},
 		{"a draining one is no last resort", []*mesh.Instance{instance("a", "10.0.0.1", 80, health(mesh.Degraded), draining)}, []string{}, "of its instances 1 draining"},
-		{"https is not spoken to endpoints", []*mesh.Instance{instance("a", "10.0.0.1", 443, meta("scheme", "HTTPS"))}, []string{}, "of its instances 1 asking for https, which is not spoken to endpoints"},
-		{"why names each kind", []*mesh.Instance{instance("a", "h", 1, health(mesh.Failing)), instance("b", "h", 2, draining), instance("c", "h", 3, health(mesh.Failing)), instance("d", "h", 4, meta("scheme", "https"))}, []string{}, "of its instances 2 failing, 1 draining, 1 asking for https, which is not spoken to endpoints"},
+		{"why names each kind", []*mesh.Instance{instance("a", "h", 1, health(mesh.Failing)), instance("b", "h", 2, draining), instance("c", "h", 3, health(mesh.Failing))}, []string{}, "of its instances 2 failing, 1 draining"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var o opener

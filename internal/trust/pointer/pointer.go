@@ -31,9 +31,11 @@ type Pointer struct {
 	// AdminToken and ServiceToken are the node's secrets: whoever writes a Pointer keeps it private.
 	AdminToken   string `json:"adminToken"`
 	ServiceToken string `json:"serviceToken"`
-	// Addresses maps "gateway", "control" and "discovery" to the host:port that each listens on, for
-	// those that listen.
+	// Addresses maps "gateway", "control", "discovery" and what further listeners are called to the
+	// host:port that each listens on, for those that listen.
 	Addresses map[string]string `json:"addresses"`
+	// TLS maps those of Addresses that speak TLS to the file of the certificate that they show.
+	TLS map[string]string `json:"tls,omitempty"`
 }
 
 // WriteFile writes p to path, readable by its owner alone. A reader sees the whole file or none.

@@ -23,7 +23,8 @@ const (
 )
 
 // Client is the mesh.Discovery contract of a node reached over its control port. Errors have the kind,
-// code and fields that the node gave; a node that does not answer is mesh.ErrUnavailable.
+// code and fields that the node gave; a node that does not answer is mesh.ErrUnavailable, and an address that
+// answers and does not serve this API mesh.ErrInvalid.
 type Client struct {
 	control string
 	http    *http.Client
@@ -36,17 +37,18 @@ type Client struct {
 
 var _ mesh.Discovery = (*Client)(nil)
 
-// NewClient returns a client for the node whose control port is at control (host:port), with a token
-// unless that is empty. It connects when it is first used. The caller closes it.
+// NewClient returns a client for the node whose control port is at control, as httpapi.Reach reads it, with
+// a token unless that is empty. It connects when it is first used. The caller closes it.
 func NewClient(control, token string) *Client {
-	return newClient(control, httpapi.NewClient(token))
+	hc, base := httpapi.Reach(control, token)
+	return newClient(httpapi.HostPort(control), base, hc)
 }
 
-func newClient(control string, hc *http.Client) *Client {
+func newClient(control, url string, hc *http.Client) *Client {
 	base, end := context.WithCancel(context.Background())
 	return &Client{
 		control: control, http: hc, base: base, end: end,
-		rpc: discoveryv1connect.NewDiscoveryClient(hc, "http://"+control,
+		rpc: discoveryv1connect.NewDiscoveryClient(hc, url,
 			connect.WithReadMaxBytes(maxMessage),
 			// The connection is local or fast: compressing costs more than it saves.
 			connect.WithAcceptCompression("gzip", nil, nil)),
@@ -75,6 +77,11 @@ func call[Req, Res any](ctx context.Context, c *Client, op string, rpc func(cont
 }
 
 func (c *Client) explain(op string, err error) error {
+	if connect.CodeOf(err) == connect.CodeUnimplemented && connect.IsWireError(err) {
+		return &mesh.Error{Kind: mesh.ErrInvalid, Code: mesh.CodeInvalid, Cause: err, Detail: op + " at " + c.control +
+			": what answers there has no such procedure: it is not the control address of a node; " +
+			"set TOSKA_CONTROL to that, HOST:PORT, by default with port 5010"}
+	}
 	return httpapi.FromRPC(op+" at "+c.control, err)
 }
 

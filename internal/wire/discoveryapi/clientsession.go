@@ -119,10 +119,18 @@ type session struct {
 	over    bool
 	closing bool
 	err     error
+	// draining is what the last ack said.
+	draining bool
 }
 
 // Instance implements mesh.Session.
-func (s *session) Instance() mesh.Instance { return s.instance }
+func (s *session) Instance() mesh.Instance {
+	i := s.instance
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i.Draining = i.Draining || s.draining
+	return i
+}
 
 // Done implements mesh.Session.
 func (s *session) Done() <-chan struct{} { return s.done }
@@ -252,6 +260,7 @@ func (s *session) acked(ack *discoveryv1.SessionResponse_Ack) {
 	s.mu.Lock()
 	ch, ok := s.waiting[ack.GetSequence()]
 	delete(s.waiting, ack.GetSequence())
+	s.draining = ack.GetDraining()
 	s.mu.Unlock()
 	if ok {
 		ch <- httpapi.FromRPCProblem(ack.GetProblem())

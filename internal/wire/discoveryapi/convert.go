@@ -88,7 +88,7 @@ func toProtoRegistration(r mesh.Registration) *discoveryv1.Registration {
 	p := &discoveryv1.Registration{
 		Service: r.Service, Id: r.ID, Address: r.Address, Port: int32(min(max(r.Port, -1), 1<<30)),
 		Metadata: r.Metadata, Check: toProtoCheck(r.Check), InitiallyFailing: r.InitiallyFailing,
-		Lifetime: discoveryv1.Lifetime_LIFETIME_LEASED,
+		Lifetime: discoveryv1.Lifetime_LIFETIME_LEASED, Owner: r.Owner,
 	}
 	if r.Lifetime == mesh.Permanent {
 		p.Lifetime = discoveryv1.Lifetime_LIFETIME_PERMANENT
@@ -104,7 +104,7 @@ func fromProtoRegistration(p *discoveryv1.Registration) mesh.Registration {
 	r := mesh.Registration{
 		Service: p.GetService(), ID: p.GetId(), Address: p.GetAddress(), Port: int(p.GetPort()),
 		Metadata: p.GetMetadata(), Check: fromProtoCheck(p.GetCheck()), InitiallyFailing: p.GetInitiallyFailing(),
-		Lifetime: mesh.Leased, TTL: p.GetTtl().AsDuration(),
+		Lifetime: mesh.Leased, TTL: p.GetTtl().AsDuration(), Owner: p.GetOwner(),
 	}
 	if p.GetLifetime() == discoveryv1.Lifetime_LIFETIME_PERMANENT {
 		r.Lifetime = mesh.Permanent

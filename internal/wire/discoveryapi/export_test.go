@@ -3,4 +3,4 @@ package discoveryapi
 import "net/http"
 
 // NewClientOver lets a test bring its own connection.
-func NewClientOver(hc *http.Client) *Client { return newClient("in-memory", hc) }
+func NewClientOver(hc *http.Client) *Client { return newClient("in-memory", "http://in-memory", hc) }

@@ -105,6 +105,8 @@ func (h *handler) beats(ctx context.Context, stream *sessionStream, s mesh.Sessi
 		if err := beat(ctx, s, m); err != nil {
 			ack.Problem = httpapi.RPCProblem(err)
 		}
+		i := s.Instance()
+		ack.Draining = i.Draining
 		if err := stream.Send(&discoveryv1.SessionResponse{Kind: &discoveryv1.SessionResponse_Ack_{Ack: ack}}); err != nil {
 			return err
 		}

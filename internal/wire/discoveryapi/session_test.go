@@ -37,6 +37,43 @@ func health(id string, want mesh.Health) func(*mesh.Snapshot) bool {
 	}
 }
 
+func TestTheOlderOfTwoOwnersIsTurnedAway(t *testing.T) {
+	n := start(t)
+	older, later := web("web-1"), web("web-1")
+	older.Owner, later.Owner = "A", "B"
+	a, err := n.client(t, serviceToken).Open(t.Context(), older, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := n.client(t, serviceToken).Open(t.Context(), later, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := n.client(t, serviceToken).Open(t.Context(), older, a.Instance().Incarnation); !errors.Is(err, mesh.ErrStale) {
+		t.Errorf("Open of the older = %v, %v, want ErrStale", s, err)
+	}
+	if b.Err() != nil {
+		t.Errorf("the later one's session ended: %v", b.Err())
+	}
+}
+
+func TestASessionIsToldThatItsInstanceDrains(t *testing.T) {
+	n := start(t)
+	s, err := n.client(t, serviceToken).Open(t.Context(), web("web-1"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Renew(t.Context()); err != nil || s.Instance().Draining {
+		t.Errorf("Renew = %v, draining is %v", err, s.Instance().Draining)
+	}
+	if err := n.client(t, serviceToken).Drain(t.Context(), mesh.Ref{ID: "web-1"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Renew(t.Context()); err != nil || !s.Instance().Draining {
+		t.Errorf("after the drain Renew = %v, draining is %v, want it told", err, s.Instance().Draining)
+	}
+}
+
 func TestSessionRenewsAndReports(t *testing.T) {
 	n := start(t)
 	s, err := n.client(t, serviceToken).Open(t.Context(), web("web-1"), 0)

@@ -26,15 +26,17 @@ const (
 // and fields that the node gave; a node that does not answer is mesh.ErrUnavailable.
 type Client struct {
 	control string
+	base    string // the URL that paths follow
 	http    *http.Client
 }
 
 var _ mesh.Routing = (*Client)(nil)
 
-// NewClient returns a client for the node whose control port is at control (host:port), with a token
-// unless that is empty. It connects when it is first used. The caller closes it.
+// NewClient returns a client for the node whose control port is at control, as httpapi.Reach reads it, with
+// a token unless that is empty. It connects when it is first used. The caller closes it.
 func NewClient(control, token string) *Client {
-	return &Client{control: control, http: httpapi.NewClient(token)}
+	hc, base := httpapi.Reach(control, token)
+	return &Client{control: httpapi.HostPort(control), base: base, http: hc}
 }
 
 // Close closes the client's connection.
@@ -69,7 +71,7 @@ func (c *Client) get(ctx context.Context, op, path string, into any) error {
 		ctx, cancel = context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.control+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"crypto/tls"
 	"net"
 	"net/http"
 	"time"
@@ -16,10 +17,15 @@ const dialTimeout = 2 * time.Second
 func NewClient(token string) *http.Client {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
+	return newClient(token, protocols, nil)
+}
+
+func newClient(token string, protocols http.Protocols, secure *tls.Config) *http.Client {
 	return &http.Client{
 		Transport: &bearer{token: token, next: &http.Transport{
 			DialContext:        (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			Protocols:          &protocols,
+			TLSClientConfig:    secure,
 			DisableCompression: true,
 			IdleConnTimeout:    idleTimeout,
 			HTTP2: &http.HTTP2Config{

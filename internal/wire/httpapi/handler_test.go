@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -153,6 +154,10 @@ func TestErrorsSurviveTheRPC(t *testing.T) {
 	}
 	if err := httpapi.FromRPC("call n", connect.NewError(connect.CodeAlreadyExists, errors.New("taken"))); !errors.Is(err, mesh.ErrConflict) {
 		t.Errorf("another server's already exists became %v, want conflict", err)
+	}
+	cut := httpapi.FromRPC("watch at n", connect.NewError(connect.CodeInternal, fmt.Errorf("protocol error: incomplete envelope: %w", io.ErrUnexpectedEOF)))
+	if !errors.Is(cut, mesh.ErrUnavailable) || cut.Error() != "watch at n: the node ended the connection" {
+		t.Errorf("a stream that is cut in a message is %v", cut)
 	}
 	if httpapi.FromRPC("op", nil) != nil || httpapi.RPCError(nil) != nil || httpapi.FromRPCProblem(nil) != nil {
 		t.Error("nil is not nil")

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"io"
 
 	"connectrpc.com/connect"
 
@@ -59,6 +60,11 @@ func FromRPC(op string, err error) error {
 	if !errors.As(err, &rpc) {
 		return &mesh.Error{Kind: mesh.ErrUnavailable, Code: mesh.CodeUnavailable,
 			Detail: op + ": " + err.Error(), Cause: err}
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) && !connect.IsWireError(err) {
+		// The end of a process cuts its streams in the middle of a message.
+		return &mesh.Error{Kind: mesh.ErrUnavailable, Code: mesh.CodeUnavailable,
+			Detail: op + ": the node ended the connection", Cause: err}
 	}
 	for _, detail := range rpc.Details() {
 		if m, derr := detail.Value(); derr == nil {

@@ -29,7 +29,7 @@ const (
 	linger = 100 * time.Millisecond
 )
 
-// Server serves HTTP/1.1 and HTTP/2, both in the clear, on one listener.
+// Server serves HTTP/1.1 and HTTP/2 on one listener, in the clear or over the TLS of the listener's.
 type Server struct {
 	handler http.Handler
 	log     *slog.Logger
@@ -127,6 +127,7 @@ func (f *inflight) close() {
 func (s *Server) server(base context.Context, running *inflight) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true) // where the listener speaks TLS and offers it
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

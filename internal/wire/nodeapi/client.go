@@ -24,11 +24,11 @@ type Client struct {
 
 var _ mesh.Node = (*Client)(nil)
 
-// NewClient returns a client for the node whose control port is at control (host:port), with a token
-// unless that is empty. It connects when it is first used. The caller closes it.
+// NewClient returns a client for the node whose control port is at control, as httpapi.Reach reads it, with
+// a token unless that is empty. It connects when it is first used. The caller closes it.
 func NewClient(control, token string) *Client {
-	hc := httpapi.NewClient(token)
-	return &Client{control: control, http: hc, rpc: nodev1connect.NewNodeClient(hc, "http://"+control)}
+	hc, base := httpapi.Reach(control, token)
+	return &Client{control: httpapi.HostPort(control), http: hc, rpc: nodev1connect.NewNodeClient(hc, base)}
 }
 
 // Close closes the client's connection.

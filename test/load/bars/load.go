@@ -155,19 +155,20 @@ func upgrade(ctx context.Context, gateway, path string) (net.Conn, error) {
 	return c, nil
 }
 
+// echoes sends a short message and expects it back. Its frame is masked with zeros.
 func echoes(c net.Conn, text string) error {
 	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return err
 	}
-	if _, err := io.WriteString(c, text); err != nil {
+	if _, err := c.Write(append([]byte{0x81, 0x80 | byte(len(text)), 0, 0, 0, 0}, text...)); err != nil {
 		return err
 	}
-	b := make([]byte, len(text))
+	b := make([]byte, 2+len(text))
 	if _, err := io.ReadFull(c, b); err != nil {
 		return err
 	}
-	if string(b) != text {
-		return fmt.Errorf("echo is %q, want %q", b, text)
+	if string(b[2:]) != text {
+		return fmt.Errorf("echo is %q, want %q", b[2:], text)
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ func bars() []bar {
 		{"failing", "one of three instances answers 503 to everything", measureFailing},
 		{"rolling", "rolling restart of three programs under load", measureRolling},
 		{"build", "go build with an empty build cache", measureBuild},
+		{"streams", "bodies of 1 GB beside slow readers and senders: memory", measureStreams},
 		{"gateway", "CPU per request beside nginx", measureGateway},
 		{"gateway-log", "CPU per request beside nginx, both with a JSON access log", measureGatewayLog},
 	}

@@ -19,7 +19,7 @@ func measurePick(_ context.Context, r *report) error {
 				Metadata: map[string]string{"lb_strategy": strategy, "weight": fmt.Sprint(1 + i%7)}})
 		}
 		u := upstream.Build(nil, upstream.Source{Service: "svc", Instances: instances},
-			func(string) upstream.Connections { return nil })
+			func(upstream.Target) upstream.Connections { return nil })
 		got := testing.Benchmark(func(b *testing.B) {
 			b.Helper()
 			var tried balance.Tried

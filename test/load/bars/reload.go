@@ -88,6 +88,7 @@ func (c *configured) reload(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
+		routes = slices.DeleteFunc(routes, func(s mesh.RouteStatus) bool { return s.Kind != mesh.RouteConfigured })
 		inForce := func(name string) bool {
 			return slices.ContainsFunc(routes, func(s mesh.RouteStatus) bool {
 				return s.Name == name && s.State == mesh.RouteInForce

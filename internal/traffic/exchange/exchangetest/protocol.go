@@ -14,43 +14,90 @@ import (
 // patience bounds each wait of the suite.
 const patience = 10 * time.Second
 
+// Can says what a protocol can do beyond HTTP/1.1. The parts that need it are left out where it is missing.
+type Can struct {
+	// Streams is several exchanges at a time on one connection: Start may be called while others go on.
+	Streams bool
+	// Reset is that either end may give up one exchange and keep the connection for the others.
+	Reset bool
+	// SizedTrailers is that trailers may follow a body of known length.
+	SizedTrailers bool
+	// Window is the most of a body that its sender may have sent beyond what was pulled; zero is what
+	// sockets may hold.
+	Window int64
+}
+
+// window is the most that may be on its way.
+func (c Can) window() int64 {
+	if c.Window > 0 {
+		return c.Window
+	}
+	return inFlight
+}
+
 // TestProtocol runs the contract against connections that open makes, a fresh one for each part.
-func TestProtocol(t *testing.T, open Open) {
+func TestProtocol(t *testing.T, open Open, can Can) {
 	t.Helper()
-	for _, c := range []struct {
-		name string
-		test func(*testing.T, Open)
-	}{
-		{"a request arrives as it was said", testHead},
-		{"a body of known length is pulled to its end", testSized},
-		{"a body of unknown length is pulled to its end", testUnknown},
-		{"a body that nobody pulls holds its sender back", testPulled},
-		{"an answer may come before the body was read", testEarly},
-		{"a client that says nothing more comes is answered", testHalfClose},
-		{"an upload that is cancelled ends in an error", testCancelled},
-		{"a client that waits is told to go on when its body is pulled", testContinue},
-		{"a client that waits is not told to go on when its body is not wanted", testNoContinue},
-		{"a client that was answered is not told to go on", testLateContinue},
-		{"interim answers pass", testInterim},
-		{"trailers pass both ways", testTrailers},
-		{"trailers are kept from a client that takes none", testNoTrailers},
-		{"the answer to HEAD has a length and no body", testNoBody},
-		{"an answer without a length is whole at its end", testUnknownAnswer},
-		{"an answer is whole in many pieces", testPieces},
-		{"a client that does not read holds the answer back", testSlowReader},
-		{"what is held back is sent on flush", testFlush},
-		{"a stopped body ends a wait", testStop},
-		{"an answer that is too short is seen to be cut", testShort},
-		{"an answer that is not ended is seen to be cut", testNotEnded},
-		{"an answer that is longer than its length is an error", testLong},
-		{"an answer is started once", testTwice},
-		{"a handler that panics ends its exchange only", testPanic},
-		{"a client that leaves is an error of the write", testGone},
-		{"a tunnel carries both ways and closes each by itself", testTunnel},
-		{"a tunnel that is aborted breaks", testTunnelAbort},
-		{"exchanges follow each other", testSequence},
-	} {
-		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
+	parts := []part{
+		{"a request arrives as it was said", with(testHead)},
+		{"a body of known length is pulled to its end", with(testSized)},
+		{"a body of unknown length is pulled to its end", with(testUnknown)},
+		{"a body that nobody pulls holds its sender back", with(testPulled)},
+		{"what is pulled of a body lets its sender go on, and no further", testWindow},
+		{"a body over its bound is refused", with(testBodyBound)},
+		{"an answer may come before the body was read", with(testEarly)},
+		{"a client that says nothing more comes is answered", with(testHalfClose)},
+		{"an upload that is cancelled ends in an error", with(testCancelled)},
+		{"a client that waits is told to go on when its body is pulled", with(testContinue)},
+		{"a client that waits is not told to go on when its body is not wanted", with(testNoContinue)},
+		{"a client that was answered is not told to go on", with(testLateContinue)},
+		{"interim answers pass", with(testInterim)},
+		{"interim answers pass between the pieces of a body", with(testInterleaved)},
+		{"interim answers pass beside a body that is waited for", with(testInterimBesideUpload)},
+		{"both bodies go on at the same time", with(testEcho)},
+		{"trailers need not be announced, and those that would frame are dropped", with(testUndeclared)},
+		{"an answer that is given up ends in an error", testCancelledAnswer},
+		{"an exchange that its handler gives up is seen to be cut", testGivenUp},
+		{"trailers pass both ways", with(testTrailers)},
+		{"trailers are kept from a client that takes none", with(testNoTrailers)},
+		{"the answer to HEAD has a length and no body", with(testNoBody)},
+		{"an answer without a length is whole at its end", with(testUnknownAnswer)},
+		{"an answer is whole in many pieces", with(testPieces)},
+		{"a client that does not read holds the answer back", with(testSlowReader)},
+		{"what is held back is sent on flush", with(testFlush)},
+		{"a stopped body ends a wait", with(testStop)},
+		{"an answer that is too short is seen to be cut", with(testShort)},
+		{"an answer that is not ended is seen to be cut", with(testNotEnded)},
+		{"an answer that is longer than its length is an error", with(testLong)},
+		{"an answer is started once", with(testTwice)},
+		{"a handler that panics ends its exchange only", with(testPanic)},
+		{"a client that leaves is an error of the write", with(testGone)},
+		{"a tunnel carries both ways and closes each by itself", with(testTunnel)},
+		{"a tunnel that is aborted breaks", with(testTunnelAbort)},
+		{"exchanges follow each other", with(testSequence)},
+	}
+	if can.SizedTrailers {
+		parts = append(parts, part{"trailers follow a body of known length", with(testSizedTrailers)})
+	}
+	if can.Streams {
+		parts = append(parts, part{"exchanges beside each other do not wait for each other", testStreams})
+	}
+	for _, c := range parts {
+		t.Run(c.name, func(t *testing.T) { c.test(t, open, can) })
+	}
+}
+
+// part is one part of the contract.
+type part struct {
+	name string
+	test func(*testing.T, Open, Can)
+}
+
+// with makes a part's test of one that needs nothing beyond HTTP/1.1.
+func with(test func(*testing.T, Open)) func(*testing.T, Open, Can) {
+	return func(t *testing.T, open Open, _ Can) {
+		t.Helper()
+		test(t, open)
 	}
 }
 
@@ -146,7 +193,6 @@ func broken(t *testing.T, s Stream) {
 	}
 }
 
-// send sends a body in pieces of odd sizes from a goroutine of its own.
 // flow counts what one end sent and the other took, and waits until the sender stands still.
 type flow struct{ sent atomic.Int64 }
 

@@ -55,6 +55,7 @@ func testUnknown(t *testing.T, open Open) {
 	expect(t, s, 200, fmt.Sprint(len(body), true, nil, exchange.Unknown))
 }
 
+// send sends a body in pieces of odd sizes from a goroutine of its own.
 func send(t *testing.T, s Stream, body []byte) {
 	t.Helper()
 	done := make(chan error, 1)
